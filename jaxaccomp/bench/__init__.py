@@ -1,0 +1,1 @@
+"""Throughput against the machine's own peak: `python -m jaxaccomp bench`."""

@@ -1,0 +1,84 @@
+"""Flags → one call: the entry points of `python -m jaxaccomp`, `infer.py` and `train.py`.
+
+Exit codes: 0 all done; 1 something asked for could not be done (one sentence on stderr); 2 wrong usage; 130
+interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import jaxaccomp
+from jaxaccomp.errors import JaxAccompError, UsageError
+
+VERBS = {
+    "infer": "play bass and drums to melodies: files, or a whole folder",
+    "train": "train the surrogate encoder, or MusicVAE itself",
+    "port": "port a TensorFlow MusicVAE trio checkpoint",
+    "windows": "cut MIDI files into a dataset of 16-bar trio windows",
+    "latents": "encode a dataset of windows into a dataset of posteriors",
+    "evaluate": "measure a checkpoint on held-out latents",
+    "bench": "measure throughput against this machine's own peak",
+    "show": "draw and describe MIDI files",
+    "merge": "merge the manifests of a sharded collection run",
+}
+"""Each verb lives in the module of its name in `jaxaccomp.verbs`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m jaxaccomp VERB …` and the `jaxaccomp` command."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] in VERBS:
+        return _run(arguments[0], arguments[1:], f"jaxaccomp {arguments[0]}")
+    width = max(map(len, VERBS))
+    parser = argparse.ArgumentParser(
+        prog="jaxaccomp",
+        description="Bass and drums for any melody, in JAX.",
+        epilog="verbs:\n" + "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"jaxaccomp {jaxaccomp.__version__}")
+    parser.add_argument(
+        "verb", choices=VERBS, metavar="VERB", help="what to do; `jaxaccomp VERB --help` tells its flags"
+    )
+    try:
+        parser.parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 2
+
+
+def infer(arguments: Sequence[str] | None = None) -> int:
+    """`python infer.py …`."""
+    return _run("infer", sys.argv[1:] if arguments is None else arguments, "infer.py")
+
+
+def train(arguments: Sequence[str] | None = None) -> int:
+    """`python train.py surrogate|vae …`."""
+    return _run("train", sys.argv[1:] if arguments is None else arguments, "train.py")
+
+
+def _run(verb: str, arguments: Sequence[str], program: str) -> int:
+    module = import_module(f"jaxaccomp.verbs.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.add_flags(parser)
+    try:
+        return module.run(parser.parse_args(arguments))
+    except SystemExit as stop:  # argparse: --help, or a flag it does not know
+        return int(stop.code or 0)
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except JaxAccompError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter's own flush at exit from complaining
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

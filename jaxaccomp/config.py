@@ -1,0 +1,164 @@
+"""Configurations: frozen dataclasses whose fields carry their own help, and the presets.
+
+Each field is made by `setting(default, help)`; command line flags, `--help` and JSON files are generated from them, so
+that none can drift from the others. A class checks its own values on construction.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from jaxaccomp.errors import ConfigError
+
+Config = TypeVar("Config")
+
+
+def setting(default: Any, help: str, **metadata: Any) -> Any:
+    """A dataclass field with a default and one line of meaning and unit, shown by `--help`."""
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ConfigError(message) unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def _require_sizes(owner: str, name: str, sizes: tuple[int, ...]) -> None:
+    require(
+        len(sizes) > 0 and all(isinstance(size, int) and size > 0 for size in sizes),
+        f"{owner}.{name} must be one or more positive layer sizes, got {sizes!r}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicVAEConfig:
+    """Sizes of a hierarchical 16-bar trio MusicVAE.
+
+    Source: magenta configs.py, `hierdec-trio_16bar` @526d3eb. There the conductor and the decoders share one list of
+    sizes; here each has its own, since nothing in the architecture couples them.
+    """
+
+    encoder_sizes: tuple[int, ...] = setting((2048, 2048), "units of each bidirectional encoder layer, per direction")
+    conductor_sizes: tuple[int, ...] = setting((1024, 1024), "units of each conductor layer; the last is E")
+    decoder_sizes: tuple[int, ...] = setting((1024, 1024), "units of each layer of the three part decoders")
+    latent_size: int = setting(512, "size of the latent z")
+    initialization: Literal["reference", "fast"] = setting(
+        "reference", "how new parameters are drawn: the original's way, or one that learns faster in short runs"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_sizes", "conductor_sizes", "decoder_sizes"):
+            _require_sizes("MusicVAEConfig", name, getattr(self, name))
+        require(self.latent_size > 0, f"MusicVAEConfig.latent_size must be positive, got {self.latent_size!r}")
+        require(
+            self.initialization in ("reference", "fast"),
+            f"MusicVAEConfig.initialization must be 'reference' or 'fast', got {self.initialization!r}",
+        )
+
+    @property
+    def embedding_size(self) -> int:
+        """Width E of a bar embedding: the conductor's top layer."""
+        return self.conductor_sizes[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateConfig:
+    """Sizes of a surrogate encoder: melody tokens → posterior over the latent."""
+
+    sizes: tuple[int, ...] = setting((128, 128), "units of each bidirectional layer, per direction")
+    latent_size: int = setting(512, "size of the latent z; must be the VAE's")
+    predict_scale: bool = setting(True, "whether it also predicts the posterior's scale, or the mean alone")
+
+    def __post_init__(self) -> None:
+        _require_sizes("SurrogateConfig", "sizes", self.sizes)
+        require(self.latent_size > 0, f"SurrogateConfig.latent_size must be positive, got {self.latent_size!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a checkpoint holds: a MusicVAE and, once trained, the surrogate that guesses its latent."""
+
+    musicvae: MusicVAEConfig
+    surrogate: SurrogateConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.surrogate is not None:
+            require(
+                self.surrogate.latent_size == self.musicvae.latent_size,
+                f"the surrogate's latent has {self.surrogate.latent_size} dimensions, the MusicVAE's "
+                f"{self.musicvae.latent_size}; train the surrogate on latents of this MusicVAE",
+            )
+
+
+PRESETS: dict[str, MusicVAEConfig] = {
+    "hierdec-trio_16bar": MusicVAEConfig(),
+    "trio-small": MusicVAEConfig(
+        encoder_sizes=(128, 128),
+        conductor_sizes=(256, 256),
+        decoder_sizes=(256, 256),
+        latent_size=128,
+        initialization="fast",
+    ),
+    "tiny": MusicVAEConfig(
+        encoder_sizes=(16, 16), conductor_sizes=(24, 24), decoder_sizes=(24, 24), latent_size=8, initialization="fast"
+    ),
+}
+"""MusicVAE sizes by name: the original's, the default that ships, and one for tests."""
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values, nested configs included."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind: type[Config], values: Any, where: str = "") -> Config:
+    """Rebuilds a config of class `kind` from JSON values.
+
+    Args:
+        kind: a config dataclass; nested config fields are rebuilt too.
+        values: a dict of field names; absent fields take their defaults.
+        where: what to call the source in an error, e.g. a file name.
+
+    Raises:
+        ConfigError: unknown field, missing field, or a value of the wrong type, all named.
+    """
+    place = where or kind.__name__
+    if not isinstance(values, dict):
+        raise ConfigError(f"{place}: expected an object with the fields of {kind.__name__}, got {values!r}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(f"{place}: {kind.__name__} has no field {', '.join(unknown)}; it has {', '.join(known)}")
+    missing = [
+        name
+        for name, f in known.items()
+        if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{place}: {kind.__name__} lacks the field {', '.join(missing)}")
+    return kind(**{name: _coerce(hints[name], value, f"{place}: {name}") for name, value in values.items()})
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _coerce(next(a for a in arguments if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint):
+        return from_json(hint, value, where)
+    if origin is Literal:
+        require(value in arguments, f"{where}: expected one of {', '.join(map(str, arguments))}, got {value!r}")
+        return value
+    if origin is tuple:
+        require(isinstance(value, list | tuple), f"{where}: expected a list, got {value!r}")
+        return tuple(_coerce(arguments[0], item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    good = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    require(good, f"{where}: expected {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,1 @@
+"""Sharded TFDS datasets of windows and latents, without TensorFlow, and their reader."""

@@ -1,0 +1,1 @@
+"""Pure functions of parameters: the LSTM, MusicVAE, the surrogate encoder."""

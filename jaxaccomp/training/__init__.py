@@ -1,0 +1,1 @@
+"""Objectives and the one loop that trains both models."""

@@ -1,0 +1,1 @@
+"""Every path to a parameter: TensorFlow checkpoints, porting, our own checkpoints."""
