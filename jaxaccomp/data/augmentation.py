@@ -1,0 +1,123 @@
+"""Variation at read time: the same song in another key, or with another way of playing the drums.
+
+All of it is table look-ups over whole batches, so that it costs the host next to nothing; nothing of it is stored.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxaccomp.arrays import FIRST_NOTE_ON, VOCABULARY
+from jaxaccomp.config import require, setting
+
+KICK, SNARE, CLOSED_HAT, OPEN_HAT, LOW_TOM, MID_TOM, HIGH_TOM, CRASH, RIDE = range(9)
+"""Bits of a drum token."""
+
+DROPPABLE = ((CLOSED_HAT, OPEN_HAT), (RIDE,), (CRASH,), (LOW_TOM, MID_TOM, HIGH_TOM))
+"""Drums that a song can lose and still be the same beat; kick and snare carry it and stay."""
+
+SWAPS = (
+    {},
+    {CLOSED_HAT: RIDE, RIDE: CLOSED_HAT},
+    {OPEN_HAT: CRASH, CRASH: OPEN_HAT},
+    {LOW_TOM: MID_TOM, MID_TOM: HIGH_TOM, HIGH_TOM: LOW_TOM},
+    {LOW_TOM: HIGH_TOM, HIGH_TOM: MID_TOM, MID_TOM: LOW_TOM},
+)
+"""Drums that take each other's place; the first entry leaves all as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How far a training example may stray from the song it was cut from."""
+
+    lowest_shift: int = setting(-5, "largest transposition of melody and bass downwards, in semitones")
+    highest_shift: int = setting(6, "largest transposition of melody and bass upwards, in semitones")
+    drum_drop: float = setting(0.0, "probability that a window loses its hats, and likewise ride, crash and toms")
+    drum_swap: float = setting(0.0, "probability that drums of a window change places, as hat with ride, or the toms")
+
+    def __post_init__(self) -> None:
+        require(
+            self.lowest_shift <= 0 <= self.highest_shift,
+            f"transpositions must reach from 0 or below to 0 or above, got {self.lowest_shift}…{self.highest_shift}",
+        )
+        for name in ("drum_drop", "drum_swap"):
+            value = getattr(self, name)
+            require(0.0 <= value <= 1.0, f"{name} must be a probability, got {value}")
+
+
+NONE = Augmentation(lowest_shift=0, highest_shift=0)
+"""Examples as they are stored."""
+
+
+def _moved(swap: dict[int, int]) -> np.ndarray:
+    tokens = np.arange(VOCABULARY["drums"])
+    moved = np.zeros_like(tokens)
+    for drum in range(9):
+        moved |= ((tokens >> drum) & 1) << swap.get(drum, drum)
+    return moved
+
+
+_SWAPPED = np.stack([_moved(swap) for swap in SWAPS])
+_KEPT = np.array([~sum(1 << drum for drum in drums) & 511 for drums in DROPPABLE])
+
+
+def transpose(
+    pitches_BLK: Int[np.ndarray, "B L K"], fractions_B: np.ndarray, lowest: int, highest: int
+) -> Int[np.ndarray, "B L K"]:
+    """Shifts each window's notes by one interval for all its parts.
+
+    Args:
+        pitches_BLK: melody and bass tokens.
+        fractions_B: where in the window's possible shifts the chosen one lies, uniform in [0, 1).
+        lowest: largest shift downwards, in semitones, 0 or negative.
+        highest: largest shift upwards, in semitones.
+
+    Returns:
+        Tokens of the same shape. No note leaves the vocabulary: the range of shifts shrinks to what the window allows.
+    """
+    notes_BLK = pitches_BLK >= FIRST_NOTE_ON
+    top = VOCABULARY["melody"] - 1
+    low_B = np.where(notes_BLK, pitches_BLK, top).min(axis=(1, 2), initial=top)
+    high_B = np.where(notes_BLK, pitches_BLK, FIRST_NOTE_ON).max(axis=(1, 2), initial=FIRST_NOTE_ON)
+    from_B = np.maximum(lowest, FIRST_NOTE_ON - low_B)
+    to_B = np.minimum(highest, top - high_B)
+    shift_B = (from_B + np.floor(fractions_B * (to_B - from_B + 1))).astype(pitches_BLK.dtype)
+    return np.where(notes_BLK, pitches_BLK + shift_B[:, None, None], pitches_BLK)
+
+
+def augment(
+    tokens_BLP: Int[np.ndarray, "B L P"], draws_BU: np.ndarray, augmentation: Augmentation
+) -> Int[np.ndarray, "B L P"]:
+    """Varies a batch of windows.
+
+    Args:
+        tokens_BLP: windows as stored.
+        draws_BU: `DRAWS` uniform numbers in [0, 1) for each window; they alone decide what happens to it.
+        augmentation: how far to go.
+
+    Returns:
+        Windows of the same shape and type.
+    """
+    if augmentation == NONE:
+        return tokens_BLP
+    pitches_BLK = transpose(
+        tokens_BLP[:, :, :2], draws_BU[:, 0], augmentation.lowest_shift, augmentation.highest_shift
+    )
+    drums_BL = tokens_BLP[:, :, 2]
+    if augmentation.drum_swap:
+        swap_B = np.where(
+            draws_BU[:, 1] < augmentation.drum_swap,
+            1 + np.floor(draws_BU[:, 2] * (len(SWAPS) - 1)).astype(int),
+            0,
+        )
+        drums_BL = _SWAPPED[swap_B[:, None], drums_BL]
+    if augmentation.drum_drop:
+        lost_BD = draws_BU[:, 3 : 3 + len(DROPPABLE)] < augmentation.drum_drop
+        kept_B = np.bitwise_and.reduce(np.where(lost_BD, _KEPT, 511), axis=1)
+        drums_BL = drums_BL & kept_B[:, None]
+    return np.concatenate([pitches_BLK, drums_BL[:, :, None]], axis=2).astype(tokens_BLP.dtype)
+
+
+DRAWS = 3 + len(DROPPABLE)
+"""Random numbers that one window consumes (U)."""
