@@ -1,0 +1,403 @@
+"""`Score`: a piece of music as its MIDI file says it, and `read` and `write`.
+
+    score = read("song.mid")                    # a path, or bytes
+    score.notes                                 # structured array, see NOTE; times in ticks
+    score.tracks[2].name, score.track_notes(2)
+    write(score, "copy.mid")                    # byte for byte the same file, written atomically
+
+A Score *is* the bytes of a Standard MIDI File; everything else is a view derived on first use. So nothing a file says
+is lost, a Score pickles as its bytes, and what is written is what was read.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxaccomp.errors import MidiError
+from jaxaccomp.music import events as smf
+from jaxaccomp.music.performance import Performance
+
+DRUM_CHANNEL = 9
+"""Counted from 0: what musicians call channel 10."""
+
+NOTE = np.dtype(
+    [
+        ("start", np.int64),  # ticks
+        ("end", np.int64),  # ticks; past the note, greater than start
+        ("pitch", np.uint8),
+        ("velocity", np.uint8),  # 1 to 127
+        ("channel", np.uint8),  # 0 to 15
+        ("program", np.uint8),  # in force on the channel when the note ends
+        ("track", np.int16),  # index into Score.tracks
+    ]
+)
+"""A note. Drum notes are those of channel 9."""
+
+TEMPO = np.dtype([("tick", np.int64), ("microseconds", np.int64)])
+"""A tempo, in microseconds per quarter note, and the tick from which it holds."""
+
+METRE = np.dtype([("tick", np.int64), ("numerator", np.int64), ("denominator", np.int64)])
+"""A time signature and the tick from which it holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is still taken for music; beyond it, a file is refused as `absurd-length`."""
+
+    bars: int = 20_000
+    notes: int = 500_000
+    bytes: int = 8_000_000
+
+
+@dataclass(frozen=True)
+class Track:
+    """One channel of one chunk of the file, with at least one note."""
+
+    index: int
+    chunk: int
+    channel: int
+    program: int
+    """Program of most of its notes."""
+    name: str
+    """Track name of its chunk; empty if it has none."""
+
+    @property
+    def is_drums(self) -> bool:
+        """Whether it plays percussion."""
+        return self.channel == DRUM_CHANNEL
+
+
+class Part(NamedTuple):
+    """A track to be made, for `Score.build`."""
+
+    name: str
+    channel: int
+    program: int
+    notes: np.ndarray
+    """Of dtype NOTE; channel, program and track fields are ignored."""
+    controls: Sequence[tuple[int, int, int, int]] = ()
+    """Other channel messages: (tick, kind of status such as 0xB0, first data byte, second)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A piece of music. Make one with `read`, `Score.build` or `Score.from_note_sequence`.
+
+    Attributes:
+        data: the whole Standard MIDI File, unwrapped.
+        source: what to call it in messages: the file's name.
+        limits: refusal thresholds that held when it was read.
+    """
+
+    data: bytes = field(repr=False)
+    source: str = "<score>"
+    limits: Limits = field(default=Limits(), repr=False)
+    played: Performance | None = field(default=None, repr=False)
+    """The exact seconds this Score was made from, where it was made from seconds; ticks only round them."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Score) and self.data == other.data
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("data", "source", "limits", "played")}
+
+    @cached_property
+    def header(self) -> smf.Header:
+        """Format, ticks per quarter, chunk table."""
+        return smf.parse_header(self.data, self.source)
+
+    @property
+    def ticks_per_quarter(self) -> int:
+        """Ticks in a quarter note."""
+        return self.header.ticks_per_quarter
+
+    @cached_property
+    def events(self) -> smf.Events:
+        """Every event of the file, with its byte range."""
+        return smf.decode(self.data, self.header, self.source)
+
+    @cached_property
+    def notes(self) -> np.ndarray:
+        """All notes (dtype NOTE), chunk by chunk, in the order in which they end."""
+        return self._notes_and_tracks[0]
+
+    @cached_property
+    def tracks(self) -> tuple[Track, ...]:
+        """Channels that have notes, chunk by chunk, by channel."""
+        return self._notes_and_tracks[1]
+
+    def track_notes(self, index: int) -> np.ndarray:
+        """The notes of one track, by start, then highest first."""
+        notes = self.notes[self.notes["track"] == index]
+        return notes[np.lexsort((-notes["pitch"].astype(np.int16), notes["start"]))]
+
+    @cached_property
+    def tempos(self) -> np.ndarray:
+        """Tempo map (dtype TEMPO) from tick 0 on, of all chunks; of several at one tick the last holds."""
+        found = [
+            (int(self.events.tick[row]), int.from_bytes(smf.payload(self.data, self.events, row)[:3], "big"))
+            for row in self._meta_rows(smf.TEMPO)
+        ]
+        return _map([(0, 500_000), *found], TEMPO)
+
+    @cached_property
+    def metres(self) -> np.ndarray:
+        """Time signatures (dtype METRE) from tick 0 on, of all chunks; impossible ones are passed over."""
+        found = []
+        for row in self._meta_rows(smf.METRE):
+            said = smf.payload(self.data, self.events, row)
+            if len(said) >= 2 and said[0] > 0 and said[1] <= 7:
+                found.append((int(self.events.tick[row]), said[0], 1 << said[1]))
+        return _map([(0, 4, 4), *found], METRE)
+
+    @cached_property
+    def performance(self) -> Performance:
+        """The music in seconds, as the reference's MIDI reader hears it."""
+        if self.played is not None:
+            return self.played
+        return Performance.from_file(self.data, self.header, self.events, self.notes)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """32 hex digits that depend on the notes alone: when, how long, which pitch, which program, drum or not.
+
+        Not on file format, resolution, tempo, velocities, names, or the order of tracks. Equal music has equal random
+        numbers and is one song in a dataset.
+        """
+        notes, quarter = self.notes, self.ticks_per_quarter
+        drums = notes["channel"] == DRUM_CHANNEL
+        rows = np.stack(
+            [
+                (notes["start"] * 960 + quarter // 2) // quarter,
+                (notes["end"] * 960 + quarter // 2) // quarter,
+                notes["pitch"],
+                np.where(drums, 128, notes["program"]),
+            ],
+            1,
+        ).astype("<i8")
+        rows = rows[np.lexsort(rows.T[::-1])]
+        return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Writes the file; see `write`."""
+        write(self, path)
+
+    @classmethod
+    def build(
+        cls,
+        ticks_per_quarter: int,
+        parts: Iterable[Part],
+        tempos: Sequence[tuple[int, int]] = ((0, 500_000),),
+        metres: Sequence[tuple[int, int, int]] = (),
+        source: str = "<score>",
+        played: Performance | None = None,
+    ) -> "Score":
+        """A Score of new music: a chunk with tempos and metres, then one chunk for each part.
+
+        Args:
+            ticks_per_quarter: 1 to 32767.
+            parts: tracks; notes of one pitch that overlap within one part cannot be told apart in MIDI and merge.
+            tempos: (tick, microseconds per quarter).
+            metres: (tick, numerator, denominator).
+            source: what to call it in messages.
+            played: the same music in exact seconds, if known.
+        """
+        marks = [(tick, smf.meta(smf.TEMPO, us.to_bytes(3, "big"))) for tick, us in tempos]
+        marks += [
+            (tick, smf.meta(smf.METRE, bytes([numerator, denominator.bit_length() - 1, 24, 8])))
+            for tick, numerator, denominator in metres
+        ]
+        chunks = [encode_marks(marks), *(encode_part(part) for part in parts)]
+        return cls(assemble(1, ticks_per_quarter, chunks), source, played=played)
+
+    @classmethod
+    def from_note_sequence(cls, sequence: Any) -> "Score":
+        """A Score of a `note_seq.NoteSequence`; seconds become ticks of its tempo map, and are kept beside them."""
+        from jaxaccomp.music import interchange
+
+        return interchange.score_from_note_sequence(sequence)
+
+    def to_note_sequence(self) -> Any:
+        """A `note_seq.NoteSequence` of the same music, as note_seq itself would read the file."""
+        from jaxaccomp.music import interchange
+
+        return interchange.note_sequence_from_score(self)
+
+    def _meta_rows(self, kind: int) -> list[int]:
+        return np.flatnonzero((self.events.status == smf.META) & (self.events.first == kind)).tolist()
+
+    @cached_property
+    def _notes_and_tracks(self) -> tuple[np.ndarray, tuple[Track, ...]]:
+        events = self.events
+        on, off = smf.pair(events)
+        notes = np.empty(len(on), NOTE)
+        notes["start"], notes["end"] = events.tick[on], events.tick[off]
+        notes["pitch"], notes["velocity"] = events.first[on], events.second[on]
+        notes["channel"] = events.status[on] & 0x0F
+        owner = events.chunk[off] << 4 | notes["channel"]
+        notes["program"] = _programs_in_force(events, owner, off)
+        owners, notes["track"] = np.unique(owner, return_inverse=True)
+        names = self._chunk_names
+        counts = np.bincount(notes["track"].astype(np.int64) << 7 | notes["program"], minlength=len(owners) << 7)
+        programs = counts.reshape(len(owners), 128).argmax(1).tolist()
+        tracks = tuple(
+            Track(index, owner >> 4, owner & 15, program, names.get(owner >> 4, ""))
+            for index, (owner, program) in enumerate(zip(owners.tolist(), programs, strict=True))
+        )
+        return notes, tracks
+
+    @cached_property
+    def _chunk_names(self) -> dict[int, str]:
+        """The last name each chunk gives itself."""
+        return {
+            int(self.events.chunk[row]): _text(smf.payload(self.data, self.events, row))
+            for row in self._meta_rows(smf.TRACK_NAME)
+        }
+
+
+def read(source: str | os.PathLike | bytes, limits: Limits = Limits()) -> Score:
+    """Reads a MIDI file of format 0, 1 or 2, RIFF-wrapped or not.
+
+    Args:
+        source: a path, or the file's bytes.
+        limits: what is still taken for music.
+
+    Raises:
+        MidiError: with one of the reasons `unreadable`, `empty`, `not-midi`, `truncated`, `unknown-format`,
+            `smpte-division`, `zero-division`, `bad-event`, `impossible-tempo`, `absurd-length`, `no-notes`.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        name, data = "<bytes>", bytes(source)
+    else:
+        name = os.fspath(source)
+        try:
+            with open(name, "rb") as file:
+                data = file.read(limits.bytes + 1)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise MidiError("unreadable", name, f"cannot be read ({why}); expected a MIDI file") from error
+    if len(data) > limits.bytes:
+        raise MidiError("absurd-length", name, f"is larger than {limits.bytes} bytes, the limit set for one song")
+    score = Score(smf.unwrap(data, name), name, limits)
+    _check(score)
+    return score
+
+
+def write(score: Score, path: str | os.PathLike) -> None:
+    """Writes a Score atomically: under a temporary name in the same folder, then renamed.
+
+    Raises:
+        MidiError: `unwritable`.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(score.data)
+        os.chmod(temporary, 0o666 & ~_UMASK)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise MidiError("unwritable", str(path), f"cannot be written ({error.strerror or error})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()  # read once: the only way to read it is to set it, which other threads could see
+
+
+def _check(score: Score) -> None:
+    """Raises MidiError unless this is music of sane size."""
+    name, limits = score.source, score.limits
+    events = score.events
+    kind = events.status & 0xF0
+    if int(((kind == smf.NOTE_ON) & (events.second > 0)).sum()) > limits.notes:
+        raise MidiError("absurd-length", name, f"has more than {limits.notes} notes, the limit set for one song")
+    if not len(score.notes):
+        raise MidiError("no-notes", name, "has no notes, so there is no melody to play to")
+    if (score.tempos["microseconds"] == 0).any():
+        tick = int(score.tempos["tick"][score.tempos["microseconds"] == 0][0])
+        raise MidiError("impossible-tempo", name, f"sets a tempo of 0 microseconds a quarter note at tick {tick}")
+    end = int(score.notes["end"].max())
+    since = np.minimum(score.metres["tick"], end)
+    bar_ticks = 4 * score.ticks_per_quarter * score.metres["numerator"] / score.metres["denominator"]
+    bars = float((np.diff(since, append=end) / bar_ticks).sum())
+    if bars > limits.bars:
+        raise MidiError("absurd-length", name, f"is {bars:.0f} bars long, the limit set for one song is {limits.bars}")
+
+
+def assemble(kind: int, ticks_per_quarter: int, chunks: Sequence[bytes]) -> bytes:
+    """A Standard MIDI File of these MTrk chunks, headers included."""
+    header = b"".join(number.to_bytes(2, "big") for number in (kind, len(chunks), ticks_per_quarter))
+    return b"MThd\x00\x00\x00\x06" + header + b"".join(chunks)
+
+
+def encode_marks(marks: Iterable[tuple[int, bytes]]) -> bytes:
+    """An MTrk chunk of (tick, event body) pairs, put in order of time."""
+    marks = sorted(marks, key=lambda mark: mark[0])
+    sizes = np.array([len(body) for _, body in marks], np.int64)
+    pool = np.frombuffer(b"".join(body for _, body in marks), np.uint8)
+    return smf.encode(np.array([tick for tick, _ in marks], np.int64), pool, np.cumsum(sizes) - sizes, sizes)
+
+
+def encode_part(part: Part) -> bytes:
+    """An MTrk chunk with the part's name, program, other messages and notes; offs come before ons of the same tick."""
+    count = len(part.notes)
+    head = [smf.meta(smf.TRACK_NAME, part.name.encode("utf-8")), bytes([smf.PROGRAM | part.channel, part.program])]
+    heads = b"".join(head)
+    other = np.array(part.controls, np.int64).reshape(-1, 4)
+    messages = np.zeros((2 * count + len(other), 3), np.uint8)
+    messages[:count, 0] = smf.NOTE_OFF | part.channel
+    messages[-count or len(messages) :, 0] = smf.NOTE_ON | part.channel
+    messages[:count, 1] = messages[-count or len(messages) :, 1] = part.notes["pitch"]
+    messages[-count or len(messages) :, 2] = part.notes["velocity"]
+    messages[count : count + len(other), 0] = other[:, 1] | part.channel
+    messages[count : count + len(other), 1:] = other[:, 2:]
+    ticks = np.concatenate([part.notes["end"], other[:, 0], part.notes["start"]])
+    order = np.argsort(ticks, kind="stable")
+    pool = np.concatenate([np.frombuffer(heads, np.uint8), messages.ravel()])
+    starts = np.concatenate([[0, len(head[0])], len(heads) + 3 * order])
+    sizes = np.concatenate([[len(head[0]), 2], np.full(len(order), 3)])
+    return smf.encode(np.concatenate([[0, 0], ticks[order]]), pool, starts, sizes)
+
+
+def _map(rows: list[tuple[int, ...]], dtype: np.dtype) -> np.ndarray:
+    """Rows in order of tick; of several at one tick the last given."""
+    latest = {row[0]: row for row in sorted(rows, key=lambda row: row[0])}
+    return np.array(list(latest.values()), dtype)
+
+
+def _programs_in_force(events: smf.Events, owner: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """The program of each note's channel in its chunk at its note-off; 0 where none was chosen."""
+    changes = np.flatnonzero((events.status & 0xF0) == smf.PROGRAM)
+    key = (events.chunk[changes] << 4 | events.status[changes] & 0x0F) << 32 | changes
+    order = np.argsort(key)
+    key, program = key[order], events.first[changes][order]
+    at = np.searchsorted(key, owner << 32 | off) - 1
+    if not len(key):
+        return np.zeros(len(off), np.uint8)
+    return np.where((at >= 0) & (key[at] >> 32 == owner), program[at], 0).astype(np.uint8)
+
+
+def _text(payload: bytes) -> str:
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError:
+        text = payload.decode("latin-1")
+    return text.strip("\x00 \t\r\n")

@@ -1,0 +1,276 @@
+"""Score → 16-bar trio windows by the reference's rules, and tokens → Score.
+
+    extract(score, limit=5, hop=1) -> int32 [N, 256, 3]     # columns: melody, bass, drums
+    to_score(tokens_LP, qpm=120.0) -> Score
+
+`extract` builds training data, so it follows the reference bit for bit: it works in seconds, cuts the song at every
+change of tempo or metre, takes 4/4 alone, and knows melody and bass by program numbers. Accompanying a song goes by
+`melody` and `grid` instead.
+
+Source: magenta data.py TrioConverter @526d3eb and note_seq @35825508 (spec §7, §8).
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+
+from jaxaccomp.arrays import (
+    BARS,
+    FIRST_NOTE_ON,
+    HIGHEST_PITCH,
+    LOWEST_PITCH,
+    NOTE_OFF,
+    PARTS,
+    STEPS,
+    STEPS_PER_BAR,
+    Tokens,
+    WindowTokens,
+)
+from jaxaccomp.errors import MidiError
+from jaxaccomp.music.midi import NOTE, Part, Score
+from jaxaccomp.music.performance import Performance
+
+MELODY_PROGRAMS = range(0, 32)
+BASS_PROGRAMS = range(32, 40)
+BASS_PROGRAM = 33
+"""Finger bass: what tokens of the bass part are played by."""
+
+DRUM_CLASSES = (
+    (36, 35),  # kick
+    (38, 27, 28, 31, 32, 33, 34, 37, 39, 40, 56, 65, 66, 75, 85),  # snare
+    (42, 44, 54, 68, 69, 70, 71, 73, 78, 80, 22),  # closed hi-hat
+    (46, 67, 72, 74, 79, 81, 26),  # open hi-hat
+    (45, 29, 41, 43, 61, 64, 84),  # low tom
+    (48, 47, 60, 63, 77, 86, 87),  # mid tom
+    (50, 30, 62, 76, 83),  # high tom
+    (49, 52, 55, 57, 58),  # crash
+    (51, 53, 59, 82),  # ride
+)
+"""Drum pitches of each class; a drum token is the sum of 2^class. The first pitch is the one played."""
+
+_DRUM_BIT = np.zeros(128, np.int32)
+for _bit, _pitches in enumerate(DRUM_CLASSES):
+    _DRUM_BIT[list(_pitches)] = 1 << _bit
+
+_MAX_BARS = 1024
+_MAX_INSTRUMENT = 127
+_GAP_BARS = 2
+"""Bars around a note in which its instrument still counts as playing."""
+_MELODY, _BASS, _DRUMS, _OTHER = range(4)
+
+
+def extract(score: Score, limit: int | None = 5, hop: int = 1) -> WindowTokens:
+    """Cuts a Score into 16-bar windows in which melody, bass and drums all play.
+
+    Args:
+        score: any music; it gives no windows if it lacks one of the parts or is not in 4/4.
+        limit: at most so many windows, the first ones; None for all.
+        hop: bars from one window to the next one of the same three instruments; 1 is the reference's, 16 makes them
+            not overlap.
+
+    Returns:
+        Tokens of each window, in the reference's order: by segment, melody, bass and drum instrument, and bar.
+
+    Raises:
+        MidiError: `no-tempo`, for music that came from a NoteSequence without any; the reference fails there too.
+    """
+    performance = score.performance
+    if len(performance.pitch) and not performance.tempos:
+        raise MidiError("no-tempo", score.source, "the NoteSequence gives no tempo, so its notes have no sixteenths")
+    windows: list[np.ndarray] = []
+    for start, end in _segments(performance):
+        for window in _segment_windows(performance, start, end, hop):
+            if limit is not None and len(windows) >= limit:
+                break
+            windows.append(window)
+    return np.stack(windows) if windows else np.zeros((0, STEPS, len(PARTS)), np.int32)
+
+
+def _segments(performance: Performance) -> list[tuple[float, float]]:
+    """(start, end) in seconds of each stretch of one tempo and metre."""
+    changes: list[tuple[float, tuple]] = [(time, (n, d)) for time, n, d in performance.metres]
+    changes += [(time, (qpm,)) for time, qpm in performance.tempos]
+    changes = sorted((change for change in changes if change[0] < performance.total_s), key=lambda change: change[0])
+    current: dict[int, tuple] = {2: (4, 4), 1: (120.0,)}
+    splits = [0.0]
+    for time, value in changes:
+        if current[len(value)] != value:
+            current[len(value)] = value
+            if time > splits[-1]:
+                splits.append(time)
+    if performance.total_s > splits[-1]:
+        splits.append(performance.total_s)
+    return list(zip(splits, splits[1:], strict=False))
+
+
+def _in_force(changes: tuple, time: float, default: tuple) -> tuple:
+    """The last change at or before this time, without its time."""
+    value = default
+    for change in sorted(changes, key=lambda change: change[0]):
+        if change[0] > time:
+            break
+        value = change[1:]
+    return value
+
+
+def _segment_windows(performance: Performance, start_s: float, end_s: float, hop: int) -> Iterator[np.ndarray]:
+    """Windows of one segment, encoded when asked for."""
+    numerator, denominator = _in_force(performance.metres, start_s, (4, 4))
+    (qpm,) = _in_force(performance.tempos, start_s, (120.0,))
+    if numerator <= 0 or denominator <= 0 or denominator & (denominator - 1):
+        return
+    if numerator * STEPS_PER_BAR != denominator * STEPS_PER_BAR:
+        return
+    rows = np.flatnonzero((performance.start_s >= start_s) & (performance.start_s < end_s))
+    if not len(rows):
+        return
+    per_second = 4 * qpm / 60.0
+    ends_s = np.minimum(performance.end_s[rows], end_s) - start_s
+    starts = ((performance.start_s[rows] - start_s) * per_second + 0.5).astype(np.int64)
+    ends = (ends_s * per_second + 0.5).astype(np.int64)
+    ends += ends == starts
+    if starts.min() < 0 or ends.min() < 0:
+        return
+    total = max(int(max(float(ends_s.max()), 0.0) * per_second + 0.5), int(ends.max()))
+    bars = min(-(-total // STEPS_PER_BAR), _MAX_BARS)
+    if bars < BARS:
+        return
+    yield from _Segment(performance, rows, starts, ends, bars).windows(hop)
+
+
+class _Segment:
+    """Instruments of a stretch of one tempo and metre: what each is, where it plays, and its tokens."""
+
+    def __init__(self, performance: Performance, rows, starts, ends, bars: int):
+        self._bars = bars
+        instrument = performance.instrument[rows]
+        counted = (instrument >= 0) & (instrument <= _MAX_INSTRUMENT)
+        rows, starts, ends, instrument = rows[counted], starts[counted], ends[counted], instrument[counted]
+        self._starts, self._ends, self._instrument = starts, ends, instrument
+        self._pitch, self._velocity = performance.pitch[rows], performance.velocity[rows]
+        is_drum, program = performance.is_drum[rows], performance.program[rows]
+        kind = np.full(len(rows), _OTHER)
+        kind[program < MELODY_PROGRAMS.stop] = _MELODY
+        kind[(program >= BASS_PROGRAMS.start) & (program < BASS_PROGRAMS.stop)] = _BASS
+        kind[is_drum] = _DRUMS
+        # An instrument whose notes disagree is none of the three.
+        lowest = np.full(_MAX_INSTRUMENT + 1, _OTHER)
+        highest = np.full(_MAX_INSTRUMENT + 1, -1)
+        np.minimum.at(lowest, instrument, kind)
+        np.maximum.at(highest, instrument, kind)
+        self._kinds = np.where(lowest == highest, lowest, _OTHER)
+
+    def windows(self, hop: int) -> Iterator[np.ndarray]:
+        members = [np.flatnonzero(self._kinds == kind).tolist() for kind in (_MELODY, _BASS, _DRUMS)]
+        if not all(members):
+            return
+        coverage, tokens = self._coverage(), {}
+        for part, instruments in enumerate(members):
+            for instrument in instruments:
+                encoded = self._drum_tokens(instrument) if part == _DRUMS else self._pitch_tokens(instrument)
+                if encoded is None:
+                    coverage[instrument] = False
+                else:
+                    tokens[instrument] = encoded
+        padded = coverage.copy()
+        for shift in range(1, _GAP_BARS + 1):
+            padded[:, shift:] |= coverage[:, :-shift]
+            padded[:, :-shift] |= coverage[:, shift:]
+        for trio in product(*members):
+            together = padded[list(trio)].all(0)
+            together[:_GAP_BARS] = padded[list(trio), :_GAP_BARS].any()
+            together[-_GAP_BARS:] = padded[list(trio), -_GAP_BARS:].any()
+            covered = np.concatenate([[0], np.cumsum(together)])
+            next_bar = 0
+            for bar in np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS).tolist():
+                if bar >= next_bar and all(instrument in tokens for instrument in trio):
+                    next_bar = bar + hop
+                    cut = slice(bar * STEPS_PER_BAR, bar * STEPS_PER_BAR + STEPS)
+                    yield np.stack([tokens[instrument][cut] for instrument in trio], 1)
+
+    def _coverage(self) -> np.ndarray:
+        """Whether each instrument sounds in each bar."""
+        edges = np.zeros((_MAX_INSTRUMENT + 1, self._bars + 1), np.int32)
+        first = np.minimum(self._starts // STEPS_PER_BAR, self._bars)
+        last = np.minimum(-(-self._ends // STEPS_PER_BAR), self._bars)
+        np.add.at(edges, (self._instrument, first), 1)
+        np.add.at(edges, (self._instrument, last), -1)
+        return np.cumsum(edges[:, :-1], 1) > 0
+
+    def _pitch_tokens(self, instrument: int) -> np.ndarray | None:
+        mine = (self._instrument == instrument) & (self._velocity > 0)
+        mine &= (self._pitch >= LOWEST_PITCH) & (self._pitch <= HIGHEST_PITCH)
+        rows = np.flatnonzero(mine)
+        if not len(rows):
+            return None
+        return top_line(self._starts[rows], self._ends[rows], self._pitch[rows], self._bars * STEPS_PER_BAR)
+
+    def _drum_tokens(self, instrument: int) -> np.ndarray:
+        tokens = np.zeros(self._bars * STEPS_PER_BAR, np.int32)
+        mine = (self._instrument == instrument) & (self._velocity > 0) & (self._starts < len(tokens))
+        rows = np.flatnonzero(mine & (self._pitch < 128))
+        np.bitwise_or.at(tokens, self._starts[rows], _DRUM_BIT[self._pitch[rows]])
+        return tokens
+
+
+def top_line(starts: np.ndarray, ends: np.ndarray, pitches: np.ndarray, steps: int) -> np.ndarray:
+    """Melody tokens of notes: of those that start together the highest, each cut short by the next.
+
+    Args:
+        starts: step of each note's start.
+        ends: step past its end, greater than the start.
+        pitches: 21 to 108.
+        steps: how many tokens.
+    """
+    order = np.lexsort((-pitches, starts))
+    order = order[np.diff(starts[order], prepend=-1) > 0]
+    starts, ends, pitches = starts[order], ends[order], pitches[order]
+    released = ends[(ends < np.append(starts[1:], steps)) & (ends < steps)]
+    tokens = np.zeros(steps, np.int32)
+    tokens[released] = NOTE_OFF
+    inside = starts < steps
+    tokens[starts[inside]] = pitches[inside] - LOWEST_PITCH + FIRST_NOTE_ON
+    return tokens
+
+
+def to_score(tokens_LP: Tokens, qpm: float = 120.0) -> Score:
+    """Plays tokens as the reference does: velocity 80, program 0, finger bass 33, one-step drum hits.
+
+    Args:
+        tokens_LP: melody, bass and drum tokens of one window.
+        qpm: quarter notes per minute.
+    """
+    step = 220 // 4
+    melody, bass = (pitched_notes(tokens_LP[:, part]) for part in (0, 1))
+    parts = [
+        Part("melody", 0, 0, _timed(melody, step)),
+        Part("bass", 1, BASS_PROGRAM, _timed(bass, step)),
+        Part("drums", 9, 0, _timed(drum_notes(tokens_LP[:, 2]), step)),
+    ]
+    tempo = max(1, min(round(6e7 / qpm), (1 << 24) - 1))
+    return Score.build(220, (part for part in parts if len(part.notes)), tempos=[(0, tempo)], source="<tokens>")
+
+
+def pitched_notes(tokens: np.ndarray) -> np.ndarray:
+    """Rows (start step, end step, pitch) of melody or bass tokens; what sounds at the end ends there."""
+    change = np.flatnonzero(tokens != 0)
+    until = np.append(change[1:], len(tokens))
+    sounding = tokens[change] >= FIRST_NOTE_ON
+    pitch = tokens[change] - FIRST_NOTE_ON + LOWEST_PITCH
+    return np.stack([change[sounding], until[sounding], pitch[sounding]], 1).astype(np.int64)
+
+
+def drum_notes(tokens: np.ndarray) -> np.ndarray:
+    """Rows (start step, end step, pitch) of drum tokens; each hit lasts one step."""
+    hits = tokens[:, None] >> np.arange(len(DRUM_CLASSES)) & 1
+    step, drum = np.nonzero(hits)
+    pitch = np.array([pitches[0] for pitches in DRUM_CLASSES])[drum]
+    return np.stack([step, step + 1, pitch], 1).astype(np.int64)
+
+
+def _timed(rows: np.ndarray, step_ticks: int, velocity: int = 80) -> np.ndarray:
+    notes = np.zeros(len(rows), NOTE)
+    notes["start"], notes["end"], notes["pitch"] = rows[:, 0] * step_ticks, rows[:, 1] * step_ticks, rows[:, 2]
+    notes["velocity"] = velocity
+    return notes
