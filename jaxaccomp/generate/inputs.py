@@ -1,0 +1,160 @@
+"""Which songs a collection holds, what each is called, and where its result goes."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxaccomp.errors import CollectionError, UsageError
+
+SUFFIXES = (".mid", ".midi", ".rmi")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The songs of a collection, by name.
+
+    A collection may be huge, so a song is one string here: everything else about it follows from its name.
+
+    Attributes:
+        root: folder that the names are relative to.
+        names: sorted, unique, with `/` between folders; the `input` of the manifest.
+        renamed: output of the few names whose own place is taken by another song.
+        named: names of the files that were given one by one.
+    """
+
+    root: Path
+    names: list[str]
+    renamed: dict[str, str]
+    named: frozenset[str]
+
+    def path(self, name: str) -> Path:
+        """Where the song is."""
+        return self.root / name
+
+    def output(self, name: str) -> str:
+        """Where its result goes, relative to the output folder; no two songs share one."""
+        return self.renamed.get(name) or _plain_output(name)
+
+
+def find(inputs: Sequence[Path], out: Path) -> Inputs:
+    """Lists the songs of folders and files.
+
+    Links are followed, to folders too, unless they lead back to a folder they are in. `out` is left out when it lies
+    inside a folder of songs, so that a second run does not accompany the first one's results.
+
+    Raises:
+        UsageError: an input does not exist, or results would overwrite songs.
+        CollectionError: there is no song.
+    """
+    for path in inputs:
+        if not os.path.lexists(path):
+            raise UsageError(f"{path}: no such file or folder; expected a MIDI file or a folder that holds some")
+        if path.is_dir() and os.path.realpath(path) == os.path.realpath(out):
+            raise UsageError(f"--out {out}: that is the same folder as the songs'; choose another one for the results")
+    anchored = [_anchored(path) for path in inputs]
+    folders = [path for path in anchored if path.is_dir()]
+    if len(anchored) == 1:
+        root = anchored[0] if folders else anchored[0].parent
+    else:
+        root = Path(os.path.commonpath([path if path in folders else path.parent for path in anchored]))
+    named = frozenset(_name(path, root) for path in anchored if path not in folders)
+    names = set(named)
+    for folder in folders:
+        names.update(_name(Path(path), root) for path in _walk(str(folder), _identity(out)))
+    if not names:
+        where = ", ".join(map(str, inputs))
+        raise CollectionError(f"{where}: no song found; expected files named {', '.join('*' + s for s in SUFFIXES)}")
+    ordered = sorted(names)
+    songs = Inputs(root, ordered, _collisions(ordered), named)
+    _refuse_overwriting(songs, out)
+    return songs
+
+
+def _anchored(path: Path) -> Path:
+    """The path with its parent made real and its own name kept, be it a link or not."""
+    if path.name in ("", ".."):
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _walk(folder: str, out: tuple[int, int] | None) -> Iterator[str]:
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ())]
+    while waiting:
+        folder, above = waiting.pop()
+        here = _identity(folder)
+        if here is None or here == out or here in above:
+            continue
+        try:
+            with os.scandir(folder) as listing:
+                entries = [(entry.name, entry.path) for entry in listing]
+        except OSError:
+            yield folder  # a folder that cannot be listed gets its line in the manifest like a file that cannot be read
+            continue
+        for name, path in entries:
+            if name.lower().endswith(SUFFIXES):
+                yield path
+            if _is_folder(path):
+                waiting.append((path, (*above, here)))
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False  # a dangling link: a song if its name says so, else nothing
+
+
+def _plain_output(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return (stem if suffix.lower() in SUFFIXES else name) + ".mid"
+
+
+def _collisions(names: list[str]) -> dict[str, str]:
+    """Outputs of the names that cannot have their plain one: `a.MID` beside `a.mid` becomes `a.MID.mid`."""
+    keepers = {name for name in names if _plain_output(name) == name}
+    folders = {parent for name in names for parent in _parents(name)}
+    taken, renamed = set(keepers), {}
+    for name in names:
+        if name in keepers and name not in folders:
+            continue
+        output, attempt = _plain_output(name), 0
+        while output in taken or output in folders:
+            output = f"{name}.{attempt}.mid" if attempt else f"{name}.mid"
+            attempt += 1
+        taken.add(output)
+        if output != _plain_output(name):
+            renamed[name] = output
+    return renamed
+
+
+def _parents(name: str) -> Iterator[str]:
+    at = name.find("/")
+    while at >= 0:
+        yield name[:at]
+        at = name.find("/", at + 1)
+
+
+def _refuse_overwriting(songs: Inputs, out: Path) -> None:
+    place = os.path.realpath(out)
+    sources = (os.path.realpath(songs.path(name)) for name in songs.names)
+    inside = {os.path.relpath(source, place) for source in sources if source.startswith(place + os.sep)}
+    for name in songs.names if inside else ():
+        if songs.output(name) in inside:
+            raise UsageError(
+                f"--out {out}: the result of {songs.path(name)} would overwrite the song {songs.output(name)} there; "
+                "choose another folder"
+            )

@@ -1,0 +1,164 @@
+import builtins
+import os
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from jaxaccomp.errors import CollectionError
+from jaxaccomp.generate.device import Device
+from jaxaccomp.generate.packer import Packer, Parcel
+from jaxaccomp.generate.workers import Job, Loss, Workers
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with Workers(2, time_limit_s=1.5, memory_limit_mib=300) as pool:
+        yield pool
+
+
+def _settle(pool, *jobs):
+    for job in jobs:
+        pool.submit(job)
+    results, deadline_s = {}, time.monotonic() + 60
+    while len(results) < len(jobs):
+        assert time.monotonic() < deadline_s
+        results.update({job.tag: result for job, result in pool.results(timeout_s=1.0)})
+    assert pool.pending == 0
+    return results
+
+
+def test_jobs_come_back_and_each_kind_of_failure_costs_one_job(workers):
+    jobs = [Job(abs, (-i,), tag=i) for i in range(20)]
+    jobs[3] = Job(time.sleep, (60,), tag="slow")
+    jobs[7] = Job(os._exit, (7,), tag="dies")
+    jobs[9] = Job(os.abort, (), tag="aborts")
+    jobs[11] = Job(builtins.bytearray, (2**31,), tag="big")
+    jobs[13] = Job(int, ("x",), tag="raises")
+    results = _settle(workers, *jobs)
+    assert {tag: result for tag, result in results.items() if isinstance(tag, int)} == {
+        i: i for i in range(20) if i not in (3, 7, 9, 11, 13)
+    }
+    losses = {tag: result.code for tag, result in results.items() if isinstance(result, Loss)}
+    assert losses == {
+        "slow": "time-limit",
+        "dies": "worker-died",
+        "aborts": "worker-died",
+        "big": "memory-limit",
+        "raises": "unexpected",
+    }
+    assert "exit code 7" in results["dies"].reason
+    assert "SIGABRT" in results["aborts"].reason
+    assert "ValueError" in results["raises"].reason
+
+
+def test_a_worker_killed_from_outside_costs_nothing(workers):
+    _settle(workers, *(Job(abs, (1,), tag=i) for i in range(4)))
+    for i in range(6):
+        workers.submit(Job(time.sleep, (0.4,), tag=i))
+    list(workers.results(timeout_s=0.1))
+    os.kill(workers.pids()[0], signal.SIGKILL)
+    results = {}
+    while workers.pending:
+        results.update({job.tag: result for job, result in workers.results()})
+    assert results == dict.fromkeys(range(6))
+
+
+def test_urgent_jobs_go_first():
+    with Workers(1, time_limit_s=9.0, memory_limit_mib=300) as pool:
+        for i in range(3):
+            pool.submit(Job(abs, (i,), tag=i))
+        pool.submit(Job(abs, (9,), tag="urgent"), urgent=True)
+        order = []
+        while pool.pending:
+            order += [job.tag for job, _ in pool.results()]
+    assert order == ["urgent", 0, 1, 2]
+
+
+def test_workers_hold_no_jax(workers):
+    _settle(workers, Job(abs, (1,), tag=1))
+    for pid in workers.pids():
+        assert not any("jaxlib" in mapped.path for mapped in psutil.Process(pid).memory_maps())
+
+
+def test_workers_that_cannot_start_are_a_sentence(monkeypatch, capfd):
+    monkeypatch.setattr("jaxaccomp.generate.workers._serve", os._exit)  # refuses its arguments, and dies of that
+    with (
+        pytest.raises(CollectionError, match="before their first job"),
+        Workers(1, time_limit_s=9.0, memory_limit_mib=300) as pool,
+    ):
+        pool.submit(Job(abs, (1,)))
+        while pool.pending:
+            list(pool.results())
+    capfd.readouterr()
+
+
+def _parcels(counts, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        Parcel(rng.integers(0, 90, (n, 256), np.int32), rng.integers(0, 2**32, 2, np.uint32), tag=i)
+        for i, n in enumerate(counts)
+    ]
+
+
+def _decode(batch):
+    mixed_BL = batch.melody_BL + batch.windows_B[:, None] + (batch.fingerprints[:, :1] % 300).astype(np.int32)
+    return np.stack([mixed_BL, 2 * mixed_BL], axis=-1) % 512
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 1000])
+def test_every_token_comes_back_to_its_song(batch_size):
+    counts = [5, 1, 17, 3, 1, 1, 8]
+    parcels, packer, whole = _parcels(counts), Packer(batch_size), []
+    with Device(_decode) as device:
+        waiting = list(parcels)
+        sizes = []
+        while waiting or packer.windows or device.pending:
+            while waiting and packer.windows < batch_size:
+                packer.add(waiting.pop(0))
+            batch = packer.take(partial=not waiting) if device.has_room else None
+            if batch is not None:
+                sizes.append(len(batch))
+                device.submit(batch)
+                continue
+            if device.pending:
+                device.news.poll(5)
+            for batch, tokens_BLP in device.results():
+                whole += batch.deliver(tokens_BLP)
+    assert [parcel.tag for parcel in whole] == list(range(len(counts)))
+    assert set(sizes[:-1]) <= {batch_size}, "only the last batch is not full"
+    assert device.windows == sum(counts)
+    for parcel, n in zip(parcels, counts, strict=True):
+        expected = parcel.melody_NL + np.arange(n)[:, None] + int(parcel.fingerprint[0] % 300)
+        np.testing.assert_array_equal(parcel.tokens_NLP[..., 0], expected % 512)
+
+
+def test_the_device_computes_while_the_next_batch_is_handed_over():
+    def slow(batch):
+        time.sleep(0.01)
+        return _decode(batch)
+
+    packer = Packer(4)
+    for parcel in _parcels([40]):
+        packer.add(parcel)
+    with Device(slow) as device:
+        while packer.windows or device.pending:
+            if device.has_room and packer.windows:
+                device.submit(packer.take())
+            list(device.results())
+    assert device.busy_s >= 0.1
+    assert device.busy_s <= device.last_s - device.first_s + 1e-6
+
+
+def test_a_device_failure_is_a_sentence():
+    def fails(batch):
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a stack")
+
+    packer = Packer(4)
+    packer.add(_parcels([4])[0])
+    with Device(fails) as device, pytest.raises(CollectionError, match=r"4 windows \(RESOURCE_EXHAUSTED.*smaller"):
+        device.submit(packer.take())
+        while True:
+            list(device.results())
