@@ -11,7 +11,8 @@ Source: magenta data.py TrioConverter @526d3eb and note_seq @35825508 (spec §7,
 """
 
 from collections.abc import Iterator
-from itertools import product
+from dataclasses import dataclass
+from itertools import islice, product
 
 import numpy as np
 
@@ -75,16 +76,47 @@ def extract(score: Score, limit: int | None = 5, hop: int = 1) -> WindowTokens:
     Raises:
         MidiError: `no-tempo`, for music that came from a NoteSequence without any; the reference fails there too.
     """
+    windows = (trio.window(bar) for trio in trios(score, hop) for bar in trio.bars.tolist())
+    taken = list(islice(windows, limit))
+    return np.stack(taken) if taken else np.zeros((0, STEPS, len(PARTS)), np.int32)
+
+
+@dataclass(frozen=True)
+class Trio:
+    """A melody, a bass and a drum instrument in a stretch of one tempo and metre.
+
+    Attributes:
+        segment: which stretch, from 0; those without windows count.
+        qpm: its tempo.
+        instruments: numbers of the three, in the order of parts.
+        programs: MIDI program of each.
+        tokens_LP: their tokens over the whole stretch.
+        bars: where windows begin, in bars from the start of the stretch; at least one.
+    """
+
+    segment: int
+    qpm: float
+    instruments: tuple[int, int, int]
+    programs: tuple[int, int, int]
+    tokens_LP: np.ndarray
+    bars: np.ndarray
+
+    def window(self, bar: int) -> np.ndarray:
+        """Tokens [L, P] of the window that begins at a bar."""
+        return self.tokens_LP[bar * STEPS_PER_BAR : bar * STEPS_PER_BAR + STEPS]
+
+
+def trios(score: Score, hop: int = 1) -> Iterator[Trio]:
+    """What `extract` cuts its windows from, in its order, encoded when asked for.
+
+    Raises:
+        MidiError: as `extract`.
+    """
     performance = score.performance
     if len(performance.pitch) and not performance.tempos:
         raise MidiError("no-tempo", score.source, "the NoteSequence gives no tempo, so its notes have no sixteenths")
-    windows: list[np.ndarray] = []
-    for start, end in _segments(performance):
-        for window in _segment_windows(performance, start, end, hop):
-            if limit is not None and len(windows) >= limit:
-                break
-            windows.append(window)
-    return np.stack(windows) if windows else np.zeros((0, STEPS, len(PARTS)), np.int32)
+    for index, (start, end) in enumerate(_segments(performance)):
+        yield from _segment_trios(performance, index, start, end, hop)
 
 
 def _segments(performance: Performance) -> list[tuple[float, float]]:
@@ -114,8 +146,8 @@ def _in_force(changes: tuple, time: float, default: tuple) -> tuple:
     return value
 
 
-def _segment_windows(performance: Performance, start_s: float, end_s: float, hop: int) -> Iterator[np.ndarray]:
-    """Windows of one segment, encoded when asked for."""
+def _segment_trios(performance: Performance, index: int, start_s: float, end_s: float, hop: int) -> Iterator[Trio]:
+    """Trios of one segment, encoded when asked for."""
     numerator, denominator = _in_force(performance.metres, start_s, (4, 4))
     (qpm,) = _in_force(performance.tempos, start_s, (120.0,))
     if numerator <= 0 or denominator <= 0 or denominator & (denominator - 1):
@@ -136,7 +168,7 @@ def _segment_windows(performance: Performance, start_s: float, end_s: float, hop
     bars = min(-(-total // STEPS_PER_BAR), _MAX_BARS)
     if bars < BARS:
         return
-    yield from _Segment(performance, rows, starts, ends, bars).windows(hop)
+    yield from _Segment(performance, rows, starts, ends, bars).trios(index, qpm, hop)
 
 
 class _Segment:
@@ -154,6 +186,8 @@ class _Segment:
         kind[program < MELODY_PROGRAMS.stop] = _MELODY
         kind[(program >= BASS_PROGRAMS.start) & (program < BASS_PROGRAMS.stop)] = _BASS
         kind[is_drum] = _DRUMS
+        self._programs = np.zeros(_MAX_INSTRUMENT + 1, np.int64)
+        self._programs[instrument] = program
         # An instrument whose notes disagree is none of the three.
         lowest = np.full(_MAX_INSTRUMENT + 1, _OTHER)
         highest = np.full(_MAX_INSTRUMENT + 1, -1)
@@ -161,7 +195,7 @@ class _Segment:
         np.maximum.at(highest, instrument, kind)
         self._kinds = np.where(lowest == highest, lowest, _OTHER)
 
-    def windows(self, hop: int) -> Iterator[np.ndarray]:
+    def trios(self, index: int, qpm: float, hop: int) -> Iterator[Trio]:
         members = [np.flatnonzero(self._kinds == kind).tolist() for kind in (_MELODY, _BASS, _DRUMS)]
         if not all(members):
             return
@@ -182,12 +216,10 @@ class _Segment:
             together[:_GAP_BARS] = padded[list(trio), :_GAP_BARS].any()
             together[-_GAP_BARS:] = padded[list(trio), -_GAP_BARS:].any()
             covered = np.concatenate([[0], np.cumsum(together)])
-            next_bar = 0
-            for bar in np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS).tolist():
-                if bar >= next_bar and all(instrument in tokens for instrument in trio):
-                    next_bar = bar + hop
-                    cut = slice(bar * STEPS_PER_BAR, bar * STEPS_PER_BAR + STEPS)
-                    yield np.stack([tokens[instrument][cut] for instrument in trio], 1)
+            bars = _spaced(np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS), hop)
+            if len(bars) and all(instrument in tokens for instrument in trio):
+                tokens_LP = np.stack([tokens[instrument] for instrument in trio], 1)
+                yield Trio(index, qpm, trio, tuple(self._programs[list(trio)].tolist()), tokens_LP, bars)
 
     def _coverage(self) -> np.ndarray:
         """Whether each instrument sounds in each bar."""
@@ -212,6 +244,17 @@ class _Segment:
         rows = np.flatnonzero(mine & (self._pitch < 128))
         np.bitwise_or.at(tokens, self._starts[rows], _DRUM_BIT[self._pitch[rows]])
         return tokens
+
+
+def _spaced(bars: np.ndarray, hop: int) -> np.ndarray:
+    """Those of ascending bars that lie at least `hop` after the one taken before."""
+    if hop == 1:
+        return bars
+    taken: list[int] = []
+    for bar in bars.tolist():
+        if not taken or bar >= taken[-1] + hop:
+            taken.append(bar)
+    return np.array(taken, np.int64)
 
 
 def top_line(starts: np.ndarray, ends: np.ndarray, pitches: np.ndarray, steps: int) -> np.ndarray:
