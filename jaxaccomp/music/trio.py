@@ -216,7 +216,7 @@ class _Segment:
             together[:_GAP_BARS] = padded[list(trio), :_GAP_BARS].any()
             together[-_GAP_BARS:] = padded[list(trio), -_GAP_BARS:].any()
             covered = np.concatenate([[0], np.cumsum(together)])
-            bars = _spaced(np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS), hop)
+            bars = spaced(np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS), hop)
             if len(bars) and all(instrument in tokens for instrument in trio):
                 tokens_LP = np.stack([tokens[instrument] for instrument in trio], 1)
                 yield Trio(index, qpm, trio, tuple(self._programs[list(trio)].tolist()), tokens_LP, bars)
@@ -246,7 +246,7 @@ class _Segment:
         return tokens
 
 
-def _spaced(bars: np.ndarray, hop: int) -> np.ndarray:
+def spaced(bars: np.ndarray, hop: int) -> np.ndarray:
     """Those of ascending bars that lie at least `hop` after the one taken before."""
     if hop == 1:
         return bars
