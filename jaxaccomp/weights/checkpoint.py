@@ -1,0 +1,354 @@
+"""Checkpoints: orbax arrays with a record beside them, found by name or by path.
+
+    CHECKPOINT/config.json    format version, sizes, every array's shape and checksum, provenance
+    CHECKPOINT/arrays/        the parameters, written by orbax
+    CHECKPOINT/card.md        how good it is (written by `evaluate`, absent at first)
+
+A checkpoint holds a MusicVAE and, once trained, the surrogate encoder of its latent. Loading fills the shapes that the
+configuration asks for, so it never draws a random number, and it compares every array with its checksum.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import ml_dtypes
+import numpy as np
+
+import jaxaccomp
+from jaxaccomp.config import ModelConfig, MusicVAEConfig, SurrogateConfig, from_json, to_json
+from jaxaccomp.errors import CheckpointError, ConfigError
+from jaxaccomp.weights import porting, trees
+from jaxaccomp.weights.trees import Params
+
+FORMAT_VERSION = 1
+"""Version of the folder's layout and of config.json; raised when an older program could misread a newer folder."""
+DEFAULT = "trio-small"
+"""Name of the checkpoint that ships."""
+RECORD = "config.json"
+ARRAYS = "arrays"
+FILE_BYTES = 40 * 2**20
+"""Aimed size of one data file, so that a checkpoint can live in git."""
+GROUP_BYTES = 64 * 2**20
+"""Arrays read at a time: what orbax holds twice while it reads."""
+
+_PACKAGE = Path(jaxaccomp.__file__).parent
+SHELVES = (_PACKAGE.parent / "checkpoints", _PACKAGE / "checkpoints")
+"""Where names are looked up: the repository's checkpoints/, then the installed package's."""
+
+_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+
+
+def save(
+    path: str | os.PathLike,
+    config: MusicVAEConfig | ModelConfig,
+    params: Params,
+    *,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a checkpoint; it appears under its name complete, or not at all.
+
+    A checkpoint that is already there is replaced, its card with it. In a run of several processes, process 0 writes
+    and the others return at once.
+
+    Args:
+        path: the folder to be.
+        config: of a MusicVAE alone, or of a MusicVAE and its surrogate.
+        params: the MusicVAE's parameters, or `{"musicvae": …, "surrogate": … or None}` for a ModelConfig.
+        dtype: of the arrays on disk; bfloat16 halves the size and rounds each value to 8 significant bits.
+        provenance: where the parameters come from, e.g. `source` and its `sha256`; date and code version are added.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: the parameters do not fit the configuration, or `path` is taken by something else.
+    """
+    path = Path(path).absolute()
+    if isinstance(config, MusicVAEConfig):
+        config, params = ModelConfig(musicvae=config), {"musicvae": params}
+    leaves = dict(trees.leaves({part: tree for part, tree in params.items() if tree is not None}))
+    _compare(f"{path}: cannot save", shapes_of(config), {name: np.shape(leaf) for name, leaf in leaves.items()})
+    if jax.process_index() != 0:
+        return path
+    if path.exists() and not (path / RECORD).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise CheckpointError(f"{path}: exists and is no checkpoint; choose another folder or remove it")
+    arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}  # on CPU a view
+    record = {
+        "format_version": FORMAT_VERSION,
+        "config": to_json(config),
+        "dtype": dtype,
+        "arrays": {
+            name: {"shape": list(array.shape), "crc32": _crc32(array.astype(_DTYPES[dtype], copy=False))}
+            for name, array in sorted(arrays.items())
+        },
+        "provenance": {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code_version": jaxaccomp.__version__,
+            **(provenance or {}),
+        },
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+            draft = Path(scratch) / "new"
+            draft.mkdir()
+            _write(draft / ARRAYS, arrays, dtype)
+            (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+            if path.exists():
+                path.rename(Path(scratch) / "old")
+            draft.rename(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot write the checkpoint ({error}); free the place or choose another"
+        ) from error
+    return path
+
+
+def load(
+    path_or_name: str | os.PathLike = DEFAULT, *, sharding: jax.sharding.Sharding | None = None
+) -> tuple[ModelConfig, Params]:
+    """Reads a checkpoint's parameters as float32 arrays.
+
+    Args:
+        path_or_name: a folder, or the name of one on `SHELVES`.
+        sharding: where each array goes, e.g. replicated over a mesh; the default device if None. The devices that
+            wrote the checkpoint do not matter.
+
+    Returns:
+        The configuration, and `{"musicvae": params, "surrogate": params or None}`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged; the message names the array.
+    """
+    path = resolve(path_or_name)
+    entry = record(path)
+    config = _config(path, entry)
+    expected = shapes_of(config)
+    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    leaves = {}
+    for group in _groups(expected):
+        arrays = _read(path / ARRAYS, {name: expected[name] for name in group})
+        for name in group:
+            array = arrays.pop(name)
+            if _crc32(array) != entry["arrays"][name]["crc32"]:
+                raise CheckpointError(f"{path}: the values of {name} are not those saved; fetch or export it again")
+            leaves[name] = jax.device_put(array, sharding)
+            leaves[name].block_until_ready()  # only then may the host's copy go
+            del array
+    params = trees.tree(leaves)
+    return config, {"musicvae": params["musicvae"], "surrogate": params.get("surrogate")}
+
+
+def shapes(path_or_name: str | os.PathLike = DEFAULT) -> tuple[ModelConfig, Params]:
+    """The configuration and the parameters' shapes (`jax.ShapeDtypeStruct`), touching no array and no device."""
+    path = resolve(path_or_name)
+    config = _config(path, record(path))
+    tree = trees.tree({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes_of(config).items()})
+    return config, {"musicvae": tree["musicvae"], "surrogate": tree.get("surrogate")}
+
+
+def fingerprint(path_or_name: str | os.PathLike = DEFAULT) -> str:
+    """A checkpoint's identity: 64 hexadecimal digits that depend on its sizes and values, not on place or date.
+
+    Made from the arrays' checksums in config.json, which `load` compares with the arrays.
+    """
+    entry = record(resolve(path_or_name))
+    content = {key: entry[key] for key in ("format_version", "config", "arrays")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def names() -> list[str]:
+    """Names of the checkpoints on `SHELVES`."""
+    return sorted({folder.parent.name for shelf in SHELVES for folder in shelf.glob(f"*/{RECORD}")})
+
+
+def resolve(path_or_name: str | os.PathLike) -> Path:
+    """The folder of a checkpoint given by path or by name; a path wins.
+
+    Raises:
+        CheckpointError: neither; the message lists the names there are.
+    """
+    path = Path(path_or_name)
+    if (path / RECORD).is_file():
+        return path.absolute()
+    if path.name == str(path_or_name):
+        for shelf in SHELVES:
+            if (shelf / path / RECORD).is_file():
+                return shelf / path
+    if path.exists():
+        foreign = path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.index")))
+        advice = f"port it first: python -m jaxaccomp port {path} --out DIR" if foreign else f"it lacks {RECORD}"
+        raise CheckpointError(f"{path}: is no checkpoint of this program; {advice}")
+    known = ", ".join(names()) or "none"
+    raise CheckpointError(f"{path}: no such checkpoint; give a checkpoint folder or one of the names here: {known}")
+
+
+def record(path: Path) -> dict[str, Any]:
+    """What config.json says: format version, config, dtype, arrays, provenance.
+
+    Raises:
+        CheckpointError: it cannot be read, lacks an entry, or is of another format version.
+    """
+    file = path / RECORD
+    try:
+        entry = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file}: cannot be read as JSON ({error}); fetch or export the checkpoint again"
+        ) from error
+    version = entry.get("format_version") if isinstance(entry, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{file}: expected format_version {FORMAT_VERSION}, got {version!r}; "
+            "use the version of jaxaccomp that wrote it, or export it again"
+        )
+    arrays = entry.get("arrays")
+    sound = isinstance(arrays, dict) and all(
+        isinstance(item, dict) and isinstance(item.get("shape"), list) and isinstance(item.get("crc32"), int)
+        for item in arrays.values()
+    )
+    for key, good in {
+        "arrays": sound,
+        "config": isinstance(entry.get("config"), dict),
+        "dtype": entry.get("dtype") in _DTYPES,
+        "provenance": isinstance(entry.get("provenance"), dict),
+    }.items():
+        if not good:
+            raise CheckpointError(f"{file}: the entry {key!r} is missing or malformed; fetch the checkpoint again")
+    return entry
+
+
+def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of a model, by its path, e.g. `musicvae/mean/kernel`."""
+    found = {f"musicvae/{row.path}": row.shape for row in porting.table(config.musicvae)}
+    if config.surrogate is not None:
+        found.update({f"surrogate/{path}": shape for path, shape in _surrogate_shapes(config.surrogate).items()})
+    return found
+
+
+@lru_cache
+def _surrogate_shapes(config: SurrogateConfig) -> dict[str, tuple[int, ...]]:
+    from jaxaccomp.arrays import STEPS
+    from jaxaccomp.models.surrogate import SurrogateEncoder
+
+    melody_BL = jax.ShapeDtypeStruct((1, STEPS), np.int32)
+    variables = jax.eval_shape(SurrogateEncoder(config).init, jax.eval_shape(jax.random.key, 0), melody_BL)
+    return {path: leaf.shape for path, leaf in trees.leaves(variables["params"])}
+
+
+def _config(path: Path, entry: dict[str, Any]) -> ModelConfig:
+    try:
+        config = from_json(ModelConfig, entry["config"], f"{path / RECORD}: config")
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; fetch or export the checkpoint again") from error
+    _compare(f"{path / RECORD}: ", shapes_of(config), {k: tuple(v["shape"]) for k, v in entry["arrays"].items()})
+    return config
+
+
+def _compare(where: str, expected: dict[str, tuple[int, ...]], got: dict[str, tuple[int, ...]]) -> None:
+    problems = [f"{name} is missing" for name in expected if name not in got]
+    problems += [f"{name} is not in this architecture" for name in got if name not in expected]
+    problems += [
+        f"{name} should have shape {list(shape)}, has {list(got[name])}"
+        for name, shape in expected.items()
+        if name in got and tuple(got[name]) != shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where.rstrip(': ')}: the arrays do not fit the configuration: {'; '.join(problems)}; "
+            "use the configuration these arrays were made with"
+        )
+
+
+def _crc32(array: np.ndarray) -> int:
+    """Checksum of an array's values as float32, in row-major order."""
+    return zlib.crc32(np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint8))
+
+
+def _groups(shapes: dict[str, tuple[int, ...]]) -> Iterator[list[str]]:
+    """Arrays to read together: the largest first, while little else is in memory yet."""
+    group, size = [], 0
+    for name in sorted(shapes, key=lambda name: -np.prod(shapes[name])):
+        bytes_ = 4 * int(np.prod(shapes[name]))
+        if group and size + bytes_ > GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += bytes_
+    if group:
+        yield group
+
+
+def _checkpointer():
+    """An orbax checkpointer for host arrays that needs no other process."""
+    import orbax.checkpoint as ocp
+
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"jaxaccomp_{jax.process_index()}",
+    )
+    # A second copy of a large model may not fit, and the write is over before `save` returns, so nothing can change.
+    host = ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False)
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (np.ndarray, host), (jax.Array, ocp.type_handlers.ArrayHandler())
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, multiprocessing_options=alone, type_handler_registry=registry)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _write(folder: Path, leaves: dict[str, np.ndarray], dtype: str) -> None:
+    import orbax.checkpoint as ocp
+
+    tree = trees.tree(leaves)
+    pieces = jax.tree.map(lambda _: ocp.SaveArgs(dtype=_DTYPES[dtype], chunk_byte_size=FILE_BYTES // 4), tree)
+    with _checkpointer() as checkpointer:
+        checkpointer.save(
+            folder, args=ocp.args.PyTreeSave(tree, save_args=pieces, ocdbt_target_data_file_size=FILE_BYTES)
+        )
+
+
+def _read(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Reads some of the arrays as float32; names those that cannot be."""
+    try:
+        return _restore(folder, shapes)
+    except Exception as error:  # a damaged folder makes orbax and tensorstore raise nearly anything
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder}: the arrays are missing; fetch or export the checkpoint again") from error
+        broken = []
+        for name, shape in shapes.items():
+            try:
+                _restore(folder, {name: shape})
+            except Exception:  # the same again, for one array
+                broken.append(name)
+        which = ", ".join(broken) if broken else "some array"
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise CheckpointError(
+            f"{folder.parent}: cannot read {which} ({reason}); fetch or export the checkpoint again"
+        ) from error
+
+
+def _restore(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    target = trees.tree({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()})
+    how = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), target)
+    with _checkpointer() as checkpointer:
+        tree = checkpointer.restore(
+            folder, args=ocp.args.PyTreeRestore(item=target, restore_args=how, partial_restore=True)
+        )
+    leaves = dict(trees.leaves(tree))
+    for name, shape in shapes.items():
+        if leaves[name].shape != shape:
+            raise ValueError(f"{name} should have shape {list(shape)}, has {list(leaves[name].shape)}")
+    return leaves
