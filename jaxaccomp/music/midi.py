@@ -83,7 +83,9 @@ class Part(NamedTuple):
     notes: np.ndarray
     """Of dtype NOTE; channel, program and track fields are ignored."""
     controls: Sequence[tuple[int, int, int, int]] = ()
-    """Other channel messages: (tick, kind of status such as 0xB0, first data byte, second)."""
+    """Other channel messages of two data bytes: (tick, kind of status such as 0xB0, first, second)."""
+    port: int = 0
+    """MIDI port; 0 for the usual one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,23 +360,22 @@ def encode_marks(marks: Iterable[tuple[int, bytes]]) -> bytes:
 
 def encode_part(part: Part) -> bytes:
     """An MTrk chunk with the part's name, program, other messages and notes; offs come before ons of the same tick."""
-    count = len(part.notes)
-    head = [smf.meta(smf.TRACK_NAME, part.name.encode("utf-8")), bytes([smf.PROGRAM | part.channel, part.program])]
-    heads = b"".join(head)
-    other = np.array(part.controls, np.int64).reshape(-1, 4)
-    messages = np.zeros((2 * count + len(other), 3), np.uint8)
-    messages[:count, 0] = smf.NOTE_OFF | part.channel
-    messages[-count or len(messages) :, 0] = smf.NOTE_ON | part.channel
-    messages[:count, 1] = messages[-count or len(messages) :, 1] = part.notes["pitch"]
-    messages[-count or len(messages) :, 2] = part.notes["velocity"]
-    messages[count : count + len(other), 0] = other[:, 1] | part.channel
-    messages[count : count + len(other), 1:] = other[:, 2:]
-    ticks = np.concatenate([part.notes["end"], other[:, 0], part.notes["start"]])
+    heads = [smf.meta(smf.TRACK_NAME, part.name.encode("utf-8"))]
+    heads += [smf.meta(smf.PORT, bytes([part.port]))] if part.port else []
+    heads += [bytes([smf.PROGRAM | part.channel, part.program])]
+    notes, other = part.notes, np.array(part.controls, np.int64).reshape(-1, 4)
+    offs, ons, between = (np.zeros((count, 3), np.uint8) for count in (len(notes), len(notes), len(other)))
+    offs[:, 0], ons[:, 0] = smf.NOTE_OFF | part.channel, smf.NOTE_ON | part.channel
+    offs[:, 1] = ons[:, 1] = notes["pitch"]
+    ons[:, 2] = notes["velocity"]
+    between[:, 0], between[:, 1:] = other[:, 1] | part.channel, other[:, 2:]
+    ticks = np.concatenate([notes["end"], other[:, 0], notes["start"]])
     order = np.argsort(ticks, kind="stable")
-    pool = np.concatenate([np.frombuffer(heads, np.uint8), messages.ravel()])
-    starts = np.concatenate([[0, len(head[0])], len(heads) + 3 * order])
-    sizes = np.concatenate([[len(head[0]), 2], np.full(len(order), 3)])
-    return smf.encode(np.concatenate([[0, 0], ticks[order]]), pool, starts, sizes)
+    pool = np.frombuffer(b"".join([*heads, offs.tobytes(), between.tobytes(), ons.tobytes()]), np.uint8)
+    sizes = np.array([len(head) for head in heads])
+    starts = np.concatenate([np.cumsum(sizes) - sizes, sizes.sum() + 3 * order])
+    ticks = np.concatenate([np.zeros(len(heads), np.int64), ticks[order]])
+    return smf.encode(ticks, pool, starts, np.concatenate([sizes, np.full(len(order), 3)]))
 
 
 def _map(rows: list[tuple[int, ...]], dtype: np.dtype) -> np.ndarray:

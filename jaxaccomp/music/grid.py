@@ -1,0 +1,127 @@
+"""Ticks ⇄ the model's bars of 16 sixteenths, under any metre.
+
+The model knows bars of 16 steps and nothing else. A song's bar is laid on one such model bar, or on several if it is
+longer: 3/4 takes 12 of 16 steps, 5/4 takes 12 and then 8, 12/8 takes 12 and 12. Steps that a bar does not use are
+`no event` on the way in, and what is generated there is dropped on the way back. An upbeat, a short first bar, lies
+at the end of its model bar, where upbeats are. Bars are counted in quarter notes, so tempo plays no part.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxaccomp.arrays import STEPS_PER_BAR
+from jaxaccomp.music.midi import Score
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The model bars of a song, one row each, without a gap from tick 0 on.
+
+    A *step* below is a flat index: 16 · model bar + step within it.
+    """
+
+    ticks_per_quarter: int
+    start_ticks: np.ndarray
+    """Where each model bar begins, int64, strictly ascending."""
+    end_ticks: np.ndarray
+    """Where it ends: where the next one begins."""
+    used_from: np.ndarray
+    """First used step of each model bar; 0 unless it is an upbeat."""
+    used_to: np.ndarray
+    """Step past the last used one, at most 16."""
+    beat_steps: np.ndarray
+    """Steps in a beat of its metre: 4 in 4/4, 6 in 6/8."""
+    opens_bar: np.ndarray
+    """Whether the model bar begins a bar of the song, rather than going on with one."""
+
+    def __len__(self) -> int:
+        return len(self.start_ticks)
+
+    @classmethod
+    def of(cls, score: Score, end_tick: int | None = None) -> "Grid":
+        """The grid of a Score up to and including the bar in which `end_tick` falls.
+
+        Args:
+            score: any music.
+            end_tick: past the last sounding tick, so that music that ends on a bar line opens no new bar; by default
+                the end of the last note.
+        """
+        if end_tick is None:
+            end_tick = int(score.notes["end"].max(initial=0))
+        return cls.lay(score.ticks_per_quarter, score.metres, end_tick)
+
+    @classmethod
+    def lay(cls, ticks_per_quarter: int, metres: np.ndarray, end_tick: int) -> "Grid":
+        """The grid under these metres (midi.METRE, the first at tick 0)."""
+        end_tick = max(end_tick, 1)
+        pieces = []
+        metres = metres[metres["tick"] < end_tick]
+        for index, (tick, numerator, denominator) in enumerate(metres.tolist()):
+            last = index + 1 == len(metres)
+            until = end_tick if last else int(metres["tick"][index + 1])
+            pieces.append(_lay_metre(ticks_per_quarter, tick, until, numerator, denominator, whole=last))
+        start, end, beat, opens = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        used = np.clip((4 * (end - start) - 3) // ticks_per_quarter + 1, 1, STEPS_PER_BAR)
+        used_from = np.zeros(len(used), np.int64)
+        if len(pieces) > 1 and len(pieces[0][0]) == 1 and used[0] < used[1]:
+            used_from[0] = STEPS_PER_BAR - used[0]
+        return cls(ticks_per_quarter, start, end, used_from, used_from + used, beat, opens)
+
+    def step_of(self, ticks: np.ndarray) -> np.ndarray:
+        """The step whose beginning is nearest to each tick, the later one of two; past the end, the step past it."""
+        ticks = np.asarray(ticks, np.int64)
+        bar = np.clip(np.searchsorted(self.start_ticks, ticks, side="right") - 1, 0, len(self) - 1)
+        inside = (8 * (ticks - self.start_ticks[bar]) + self.ticks_per_quarter) // (2 * self.ticks_per_quarter)
+        step = self.used_from[bar] + np.maximum(inside, 0)
+        over = (step >= self.used_to[bar]) & ((ticks >= self.end_ticks[bar]) | self._nearer_end(ticks, bar, step))
+        step = np.minimum(step, self.used_to[bar] - 1)
+        first = np.append(self.used_from, 0)
+        return np.where(over, (bar + 1) * STEPS_PER_BAR + first[bar + 1], bar * STEPS_PER_BAR + step)
+
+    def _nearer_end(self, ticks: np.ndarray, bar: np.ndarray, step: np.ndarray) -> np.ndarray:
+        before = self.tick_of(bar * STEPS_PER_BAR + self.used_to[bar] - 1)
+        return self.end_ticks[bar] - ticks <= ticks - before
+
+    def tick_of(self, steps: np.ndarray) -> np.ndarray:
+        """The tick at which each step begins; unused steps have that of the nearest edge of their bar's used part."""
+        steps = np.asarray(steps, np.int64)
+        bar = np.clip(steps // STEPS_PER_BAR, 0, len(self) - 1)
+        inside = steps - bar * STEPS_PER_BAR - self.used_from[bar]
+        tick = self.start_ticks[bar] + (np.maximum(inside, 0) * self.ticks_per_quarter + 2) // 4
+        past = steps - bar * STEPS_PER_BAR >= self.used_to[bar]
+        return np.where(past, self.end_ticks[bar], np.minimum(tick, self.end_ticks[bar]))
+
+    def is_used(self, steps: np.ndarray) -> np.ndarray:
+        """Whether each step is one of the song's, rather than the unused rest of a model bar or past the end."""
+        steps = np.asarray(steps, np.int64)
+        bar = np.clip(steps // STEPS_PER_BAR, 0, len(self) - 1)
+        inside = steps - bar * STEPS_PER_BAR
+        return (inside >= self.used_from[bar]) & (inside < self.used_to[bar])
+
+    def accent_of(self, steps: np.ndarray) -> np.ndarray:
+        """Metrical weight of each step: 3 a bar's beginning, 2 another beat, 1 half a beat, 0 between."""
+        steps = np.asarray(steps, np.int64)
+        bar = np.clip(steps // STEPS_PER_BAR, 0, len(self) - 1)
+        upbeat = self.used_from[bar] > 0
+        inside = steps - bar * STEPS_PER_BAR - np.where(upbeat, 0, self.used_from[bar])
+        beat = self.beat_steps[bar]
+        weight = np.where(inside % beat == 0, 2, np.where(inside % np.maximum(beat // 2, 1) == 0, 1, 0))
+        return np.where((inside == 0) & self.opens_bar[bar] & ~upbeat, 3, weight)
+
+
+def _lay_metre(quarter: int, tick: int, until: int, numerator: int, denominator: int, whole: bool):
+    """Model bars of one metre from `tick` to `until`; the last is cut off there unless `whole`."""
+    length = 4 * quarter * numerator  # of a bar, in ticks times the denominator
+    bars = -(-(until - tick) * denominator // length)
+    count = -(-numerator // denominator)  # model bars to a bar
+    share = np.cumsum([0] + [len(part) for part in np.array_split(np.arange(numerator), count)])
+    edges = (np.arange(bars)[:, None] * length + share[:-1] * (4 * quarter)).ravel()
+    start = tick + (2 * edges + denominator) // (2 * denominator)
+    close = tick + (2 * bars * length + denominator) // (2 * denominator)
+    end = np.append(start[1:], close if whole else until)
+    opens = np.tile(np.arange(count) == 0, bars)
+    beat = max(16 // denominator, 1) * (3 if denominator >= 8 and numerator % 3 == 0 and numerator > 3 else 1)
+    real = (end > start) & (start < until)
+    end = end if whole else np.minimum(end, until)
+    return start[real], end[real], np.full(real.sum(), beat), opens[real]

@@ -1,0 +1,150 @@
+"""Original Score + generated bass and drums → Score.
+
+    stitch(score, melody, band_NLP, parts=("bass", "drums"), keep="melody") -> Score
+
+This is surgery on the file's chunks, not a new rendering: a chunk of which everything is kept is copied byte for byte,
+one of which a part is kept loses the other channels' events and nothing else. Tempo map, metres, keys, lyrics, markers
+and system exclusives stay wherever they are. A format 0 file is split by channel, as format 1 demands.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxaccomp.arrays import STEPS
+from jaxaccomp.music import events as smf
+from jaxaccomp.music.events import Events
+from jaxaccomp.music.grid import Grid
+from jaxaccomp.music.melody import Melody
+from jaxaccomp.music.midi import DRUM_CHANNEL, NOTE, Part, Score, assemble, encode_part
+from jaxaccomp.music.trio import BASS_PROGRAM, BASS_PROGRAMS, drum_notes, pitched_notes
+
+Keep = Literal["melody", "all"]
+
+_NAMING = (smf.TRACK_NAME, smf.INSTRUMENT_NAME, 0x09, 0x20, smf.PORT, smf.END_OF_TRACK)
+"""Meta events that say who plays a chunk: names, channel and port. They mean nothing once nobody does."""
+_ACCENTS = np.array([-6, -2, 2, 6])
+"""Velocity added by metrical weight (Grid.accent_of)."""
+_SPAN_QUARTERS = 4
+"""Melody notes this near on either side set the band's dynamics."""
+
+
+def stitch(
+    score: Score,
+    melody: Melody,
+    tokens_NLP: Int[np.ndarray, "N L P"],
+    parts: Sequence[str] = ("bass", "drums"),
+    keep: Keep = "melody",
+) -> Score:
+    """Puts generated parts under an original.
+
+    Args:
+        score: the original.
+        melody: what `melody.windows` made of it; places the windows in the song.
+        tokens_NLP: tokens of each window and each of `parts`.
+        parts: which parts the last axis holds: `bass`, `drums` or both, in any order.
+        keep: which original tracks stay: the melody's alone, or all but basses and drums.
+
+    Returns:
+        A format 1 Score at the original's resolution. The band plays from the bar in which the original's first note
+        sounds to the bar in which the melody ends.
+    """
+    if tokens_NLP.shape != (*melody.tokens_NL.shape, len(parts)) or not set(parts) <= {"bass", "drums"}:
+        raise ValueError(f"expected tokens [{len(melody.tokens_NL)}, {STEPS}, {len(parts)}] of bass and drums, got "
+                         f"{list(tokens_NLP.shape)} of {', '.join(parts)}")  # fmt: skip
+    chunks, taken = _kept_chunks(score, melody.choice.track, keep)
+    for column, part in enumerate(parts):
+        notes = band_notes(score, melody, tokens_NLP[:, :, column], part)
+        if part == "drums":
+            chunks.append(encode_part(Part("Drums", DRUM_CHANNEL, 0, notes)))
+        else:
+            free = [channel for channel in range(16) if channel not in taken and channel != DRUM_CHANNEL]
+            # With all fifteen channels taken, the bass goes to a second MIDI port.
+            channel, port = (free[0], 0) if free else (0, 1)
+            chunks.append(encode_part(Part("Bass", channel, BASS_PROGRAM, notes, port=port)))
+    return Score(assemble(1, score.ticks_per_quarter, chunks), score.source, score.limits)
+
+
+def band_notes(score: Score, melody: Melody, tokens_NL: Int[np.ndarray, "N L"], part: str) -> np.ndarray:
+    """The notes (midi.NOTE) that generated tokens of one part stand for, at their ticks in the song."""
+    grid = melody.grid
+    decode = drum_notes if part == "drums" else pitched_notes
+    rows = [decode(tokens) + np.array([index * STEPS, index * STEPS, 0]) for index, tokens in enumerate(tokens_NL)]
+    steps = np.concatenate(rows) if rows else np.zeros((0, 3), np.int64)
+    steps = steps[grid.is_used(steps[:, 0])]
+    first = int(score.notes["start"].min())
+    opening = grid.start_ticks[grid.opens_bar & (grid.start_ticks <= first)]
+    notes = np.zeros(len(steps), NOTE)
+    notes["start"], notes["pitch"] = grid.tick_of(steps[:, 0]), steps[:, 2]
+    notes["end"] = np.maximum(grid.tick_of(steps[:, 1]), notes["start"] + 1)
+    notes["velocity"] = _velocities(score, melody, notes["start"], steps[:, 0])
+    return notes[notes["start"] >= (opening[-1] if len(opening) else 0)]
+
+
+def _velocities(score: Score, melody: Melody, ticks: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """The melody's mean velocity around each tick, or where it rests its last one, plus the step's accent."""
+    tune = score.track_notes(melody.choice.track)
+    span = _SPAN_QUARTERS * score.ticks_per_quarter
+    before = np.searchsorted(tune["start"], ticks - span)
+    after = np.searchsorted(tune["start"], ticks + span, side="right")
+    total = np.concatenate([[0], np.cumsum(tune["velocity"], dtype=np.int64)])
+    last = tune["velocity"][np.clip(before - 1, 0, len(tune) - 1)]
+    count = after - before
+    mean = np.where(count > 0, (total[after] - total[before]) // np.maximum(count, 1), last)
+    return np.clip(mean + _ACCENTS[melody.grid.accent_of(steps)], 1, 127)
+
+
+def _kept_chunks(score: Score, melody_track: int, keep: Keep) -> tuple[list[bytes], set[int]]:
+    """MTrk chunks of what stays of the original, and the channels these use."""
+    kept = {
+        (track.chunk, track.channel)
+        for track in score.tracks
+        if track.index == melody_track or (keep == "all" and not track.is_drums and track.program not in BASS_PROGRAMS)
+    }
+    playing = {(track.chunk, track.channel) for track in score.tracks}
+    channels = {channel for _, channel in kept}
+    dropped = {channel for _, channel in playing} - channels
+    events = score.events
+    voice = events.status < 0xF0
+    owner = np.where(voice, events.chunk << 4 | events.status & 0x0F, -1)
+    owners = np.unique(owner[voice]).tolist()
+    # A channel may be set up in a chunk without notes of its own; that goes with the channel.
+    stays = [
+        o
+        for o in owners
+        if (o >> 4, o & 15) in kept
+        or ((o >> 4, o & 15) not in playing
+            and (o & 15 in channels or (keep == "all" and o & 15 not in dropped | {DRUM_CHANNEL})))
+    ]  # fmt: skip
+    wanted = ~voice | np.isin(owner, stays)
+    chunks: list[bytes] = []
+    for index, (start, end) in enumerate(score.header.chunks):
+        mine = events.chunk == index
+        if score.header.format == 0:
+            chunks.append(_excerpt(score.data, events.select(mine & ~voice)))
+            chunks += [_excerpt(score.data, events.select(mine & (owner == o))) for o in stays if o >> 4 == index]
+        elif (wanted | ~mine).all():
+            chunks.append(score.data[start - 8 : end])
+        else:
+            rest = events.select(mine & wanted)
+            silent = not (rest.status < 0xF0).any()
+            if silent and index > 0:
+                rest = rest.select((rest.status != smf.META) | ~np.isin(rest.first, _NAMING))
+            if len(rest.status):
+                chunks.append(_excerpt(score.data, rest))
+    return chunks, {o & 15 for o in stays}
+
+
+def _excerpt(data: bytes, events: Events) -> bytes:
+    """An MTrk chunk of some events of a chunk: their own bytes, with new delta times and running status spelt out."""
+    marks = (events.status == smf.META) & (events.first == smf.END_OF_TRACK)
+    events = events.select(~marks)
+    source = np.frombuffer(data, np.uint8)
+    voice = events.status < 0xF0
+    spelt = np.stack([events.status, events.first, events.second], 1).ravel()
+    starts = np.where(voice, len(source) + 3 * np.arange(len(voice)), events.body)
+    short = (events.status & 0xE0) == 0xC0  # program changes and channel pressure have one data byte
+    sizes = np.where(voice, np.where(short, 2, 3), events.end - events.body)
+    return smf.encode(events.tick, np.concatenate([source, spelt]), starts, sizes)
