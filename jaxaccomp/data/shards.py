@@ -211,7 +211,7 @@ class Split:
         for shard in np.unique(shard_B):
             where = np.flatnonzero(shard_B == shard)
             start = self._ends[shard - 1] if shard else 0
-            for place, record in zip(where, self._reader(shard).read([int(r - start) for r in rows[where]])):
+            for place, record in zip(where, self._reader(shard).read([int(r - start) for r in rows[where]]), strict=True):
                 records[place] = record
         return _decoded(records, self._arrays)
 

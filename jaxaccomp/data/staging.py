@@ -1,0 +1,211 @@
+"""One MIDI file → one small archive of its windows, made once and kept until the dataset is whole.
+
+What the archives hold decides everything after them, so that a killed run starts again with the files it had not yet
+read, and any engine may make them: the pool of this machine or a Beam pipeline on many.
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxaccomp.arrays import FIRST_NOTE_ON, VOCABULARY, WindowTokens
+from jaxaccomp.config import require, setting
+from jaxaccomp.errors import DatasetError, MidiError
+from jaxaccomp.music import midi, trio
+
+SUFFIXES = (".mid", ".midi")
+FORMAT = 1
+"""Raised whenever the archives' content changes, so that older ones are not taken up."""
+
+_EVENTS_IN_EACH_PART = 8
+"""A window with fewer note-ons or drum hits in some part may well occur in unrelated songs."""
+_TUNE_NOTES, _TUNE_PITCHES = 24, 5
+"""A melody with fewer notes, or of fewer pitches, in a window may well occur in unrelated songs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowsConfig:
+    """Which windows of a song are taken."""
+
+    hop: int = setting(1, "distance between windows, in bars")
+    limit: int | None = setting(None, "windows of a song, at most; they are spread over the song (default: all)")
+    combination_limit: int | None = setting(
+        None, "windows of each combination of melody, bass and drum tracks, at most (default: all)"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("hop", "limit", "combination_limit"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name.replace('_', '-')} must be positive, got {value}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to read.
+
+    Attributes:
+        file: the MIDI file.
+        archive: where its windows go.
+        config: which windows to take.
+    """
+
+    file: str
+    archive: str
+    config: WindowsConfig
+
+
+def find(folder: Path) -> Iterator[tuple[str, os.stat_result | None]]:
+    """All MIDI files of a folder, at any depth, links followed.
+
+    Yields:
+        Name relative to the folder, with `/`, and the file's status; None for a link that leads nowhere.
+    """
+    found: dict[str, os.stat_result | None] = {}
+    _search(folder, "", (), found)
+    yield from sorted(found.items())
+
+
+def _search(
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], found: dict[str, os.stat_result | None]
+) -> None:
+    here = os.stat(folder)
+    identity = (here.st_dev, here.st_ino)
+    if identity in above:
+        return  # a link back to a folder it lies in
+    for entry in os.scandir(folder):
+        try:
+            status = entry.stat()
+        except OSError:
+            status = None
+        if status is not None and entry.is_dir():
+            _search(Path(entry.path), f"{prefix}{entry.name}/", (*above, identity), found)
+        elif entry.name.lower().endswith(SUFFIXES):
+            found[prefix + entry.name] = status
+
+
+def stage(job: Job) -> None:
+    """Reads a file and writes its archive; a file that cannot be used gets one too, which says why."""
+    try:
+        arrays, entry = _windows(job)
+    except MidiError as error:
+        arrays, entry = {}, refusal(error.reason, str(error))
+    write(job.archive, entry, arrays)
+
+
+def _windows(job: Job) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and entry of a file's archive.
+
+    Raises:
+        MidiError: the file is no music.
+    """
+    score = midi.read(job.file)
+    trios = list(trio.trios(score))
+    if not trios:
+        parts = "melody (program 0-31), bass (32-39) and drums"
+        return {}, refusal("no-windows", f"{job.file}: no 16 bars of 4/4 in which {parts} all play")
+    everything = [np.stack([found.window(bar) for bar in found.bars.tolist()]).astype(np.int16) for found in trios]
+    prints = [fingerprints(windows) for windows in everything]
+    known = np.unique(np.concatenate([marks(*pair) for pair in zip(everything, prints, strict=True)]))
+    chosen = [_taken(found.bars, job.config) for found in trios]
+    owner = np.repeat(np.arange(len(trios)), [len(rows) for rows in chosen])
+    place = np.concatenate(chosen)
+    taken = spread(len(owner), job.config.limit)
+    owner, place = owner[taken], place[taken]
+    pairs = list(zip(owner.tolist(), place.tolist(), strict=True))
+    arrays = {
+        "tokens": np.stack([everything[a][b] for a, b in pairs]),
+        "segment": np.array([trios[a].segment for a, _ in pairs], np.int32),
+        "bar": np.array([trios[a].bars[b] for a, b in pairs], np.int32),
+        "instruments": np.array([trios[a].instruments for a, _ in pairs], np.int16),
+        "programs": np.array([trios[a].programs for a, _ in pairs], np.int16),
+        "qpm": np.array([trios[a].qpm for a, _ in pairs], np.float32),
+        "prints": np.array([prints[a][b] for a, b in pairs], np.uint64),
+        "marks": known,
+    }
+    return arrays, {"status": "used", "song": score.content_hash}
+
+
+def _taken(bars: np.ndarray, config: WindowsConfig) -> np.ndarray:
+    """Indices into a trio's bars: as many as hop and limit leave."""
+    spaced = trio.spaced(bars, config.hop)
+    return np.searchsorted(bars, spaced[spread(len(spaced), config.combination_limit)])
+
+
+def refusal(reason: str, message: str) -> dict[str, Any]:
+    """The entry of a file that gives no windows."""
+    return {"status": "failed", "reason": reason, "message": message}
+
+
+def write(archive: str, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Writes an archive whole, or not at all."""
+    temporary = f"{archive}.{os.getpid()}"
+    with open(temporary, "wb") as file:
+        text = np.frombuffer(json.dumps(entry).encode(), np.uint8)
+        np.savez_compressed(file, entry=text, **arrays)
+    os.replace(temporary, archive)
+
+
+class Archive:
+    """What a file gave.
+
+    Attributes:
+        entry: status, reason and message; for a song also its content hash, in `song`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._arrays = np.load(path)
+            self.entry: dict[str, Any] = json.loads(self._arrays["entry"].tobytes())
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DatasetError(f"{path}: not a readable archive of windows ({error}); delete it and run again") from error
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._arrays.close()
+
+
+def fingerprints(tokens: np.ndarray) -> np.ndarray:
+    """One uint64 for each row of tokens [N, …], equal for equal rows."""
+    rows = np.ascontiguousarray(tokens, np.int16)
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little") for row in rows], np.uint64
+    )
+
+
+def marks(windows_NLP: WindowTokens, prints_N: np.ndarray) -> np.ndarray:
+    """Fingerprints by which versions of a song know each other, sorted and each once.
+
+    These are the windows in which every part has something to play, and their melodies in any key.
+    """
+    notes_NLK = windows_NLP[:, :, :2] >= FIRST_NOTE_ON
+    notes_NK = notes_NLK.sum(axis=1)
+    hits_N = (windows_NLP[:, :, 2] > 0).sum(axis=1)
+    busy_N = (notes_NK.min(axis=1) >= _EVENTS_IN_EACH_PART) & (hits_N >= _EVENTS_IN_EACH_PART)
+    heard_NV = np.zeros((len(windows_NLP), VOCABULARY["melody"]), bool)
+    heard_NV[np.arange(len(windows_NLP))[:, None], windows_NLP[:, :, 0]] = True
+    heard_NV[:, :FIRST_NOTE_ON] = False
+    tune_N = busy_N & (notes_NK[:, 0] >= _TUNE_NOTES) & (heard_NV.sum(axis=1) >= _TUNE_PITCHES)
+    lowest_N = heard_NV[tune_N].argmax(axis=1)
+    melody_NL = windows_NLP[tune_N, :, 0]
+    tunes_NL = np.where(notes_NLK[tune_N, :, 0], melody_NL - lowest_N[:, None] + FIRST_NOTE_ON, melody_NL)
+    return np.unique(np.concatenate([prints_N[busy_N], fingerprints(tunes_NL)]))
+
+
+def spread(count: int, limit: int | None) -> Int[np.ndarray, "K"]:
+    """Indices of at most `limit` of `count` items, evenly over all of them, the first included."""
+    if limit is None or count <= limit:
+        return np.arange(count)
+    return np.arange(limit) * count // limit
+

@@ -1,0 +1,278 @@
+"""A folder of MIDI files → the dataset `trio_windows`.
+
+Three stages, each of which a killed run takes up where it stopped: every file becomes an archive of its windows
+(`staging`); all archives together decide which songs are duplicates or versions of each other and on which side of the
+split they lie; the shards are written. The dataset's folder appears under its own name only when all of it is there.
+"""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxaccomp import config as configs
+from jaxaccomp.arrays import STEPS
+from jaxaccomp.data import clusters, pool, shards, staging
+from jaxaccomp.data.staging import Archive, Job, WindowsConfig
+from jaxaccomp.errors import DatasetError
+
+NAME = "trio_windows"
+LEDGER = "ledger.jsonl"
+COLUMNS = {
+    "tokens": ((STEPS, 3), np.int16),
+    "song": ((), str),
+    "segment": ((), np.int32),
+    "bar": ((), np.int32),
+    "instruments": ((3,), np.int16),
+    "programs": ((3,), np.int16),
+    "qpm": ((), np.float32),
+}
+"""`segment` counts stretches of one tempo and metre from 0, `bar` from the segment's start; `qpm` is its tempo."""
+DESCRIPTION = (
+    "16-bar windows of songs: tokens of melody, bass and drums (axis 1) at each sixteenth (axis 0). `song` is a hash of "
+    "the notes, `segment` and `bar` tell where the window begins, `instruments` and `programs` whose notes it holds."
+)
+FILE_SECONDS = 120.0
+"""A worker that takes longer over one file is killed."""
+_SHARD_SECONDS = 7200.0
+_EXAMPLES_WORTH_A_PROCESS = 10000
+
+Engine = Callable[[Callable[[Any], Any], list[Any], float], Iterable[tuple[Any, Any]]]
+"""Applies a function to jobs within a time limit for each, and yields (job, result) as they are done."""
+
+
+@dataclass(frozen=True)
+class Song:
+    """A file that gives windows.
+
+    Attributes:
+        name: of the file, relative to the input folder.
+        content: hash of its notes.
+        cluster: content hash of the first song of its cluster.
+        split: where its windows go.
+        kept: indices of its windows that go there.
+        archive: where they are.
+    """
+
+    name: str
+    content: str
+    cluster: str
+    split: str
+    kept: np.ndarray
+    archive: Path
+
+
+def build(
+    source: Path,
+    out: Path,
+    config: WindowsConfig,
+    *,
+    workers: int = 1,
+    shard_count: int | None = None,
+    engine: Engine | None = None,
+    progress: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
+    """Writes the dataset, or takes up a run that was interrupted.
+
+    Args:
+        source: folder of MIDI files.
+        out: the dataset goes to `out/trio_windows/1.0.0`.
+        config: which windows to take.
+        workers: processes.
+        shard_count: shards of each split; default one for each 32,768 windows.
+        engine: what runs the work; default a pool of `workers` processes on this machine.
+        progress: wraps an iterable to show how far it is, called as `tqdm` is.
+
+    Returns:
+        `windows` by split, `files` by ledger status, `folder`.
+
+    Raises:
+        DatasetError: no MIDI files, or the folder holds a dataset of other files or options.
+    """
+    engine = engine or (lambda function, jobs, limit_s: pool.run(function, jobs, workers, limit_s))
+    progress = progress or (lambda items, **_: items)
+    if not source.is_dir():
+        raise DatasetError(f"{source}: no such folder; expected a folder of MIDI files")
+    files = list(staging.find(source))
+    if not files:
+        raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(staging.SUFFIXES)}")
+    options = configs.to_json(config) | {"shards": shard_count, "format": staging.FORMAT}
+    identity = _digest([options, [(name, status.st_size if status else None) for name, status in files]])
+    folder = shards.folder_of(out, NAME)
+    if folder.exists():
+        return _finished(folder, identity)
+    stage_folder = folder.parent / f".staging-{_digest(options)[:16]}"
+    archives = _stage(source, files, config, stage_folder, engine, progress)
+    songs, ledger = _plan(files, archives)
+    rows = {split: [song for song in songs if song.split == split and len(song.kept)] for split in shards.SPLITS}
+    counts = {split: sum(len(song.kept) for song in members) for split, members in rows.items()}
+    shard_lengths = {split: shards.lengths(count, shard_count) for split, count in counts.items() if count}
+    plan = _digest([options, [(song.content, song.split, song.kept.tolist()) for song in songs]])
+    building = folder.parent / f".building-{plan[:16]}"
+    building.mkdir(parents=True, exist_ok=True)
+    for leftover in building.glob(".*"):
+        leftover.unlink()
+    _write_shards(building, rows, shard_lengths, engine, progress)
+    _write_lines(building / shards.SONGS, _song_lines(rows, ledger))
+    _write_lines(building / LEDGER, ledger)
+    shards.write_metadata(building, NAME, COLUMNS, shard_lengths, DESCRIPTION, options | {"identity": identity})
+    building.rename(folder)
+    return _finished(folder, identity)
+
+
+def _stage(
+    source: Path,
+    files: list[tuple[str, Any]],
+    config: WindowsConfig,
+    folder: Path,
+    engine: Engine,
+    progress: Callable[..., Any],
+) -> list[Path]:
+    """Makes the archives that are not there yet; returns the path of each file's."""
+    archives, jobs = [], []
+    for name, status in files:
+        key = _digest([name, (status.st_size, status.st_mtime_ns) if status else None])
+        archive = folder / key[:2] / f"{key[2:32]}.npz"
+        archives.append(archive)
+        if not archive.exists():
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            jobs.append(Job(str(source / name), str(archive), config))
+    done = engine(staging.stage, jobs, FILE_SECONDS)
+    for job, result in progress(done, total=len(jobs), desc="reading", unit="file", disable=None):
+        if isinstance(result, pool.Lost):
+            staging.write(job.archive, staging.refusal(result.reason, f"{job.file}: {result.message}"), {})
+    return archives
+
+
+def _plan(files: list[tuple[str, Any]], archives: list[Path]) -> tuple[list[Song], list[dict[str, Any]]]:
+    """Decides what becomes of every file: the songs to write, and the ledger."""
+    ledger, found, first_by_content = [], [], {}
+    for (name, _), path in zip(files, archives, strict=True):
+        archive = Archive(path)
+        line = {"file": name, "reason": None, "message": None, "windows": 0} | archive.entry
+        if line["status"] == "used":
+            first = first_by_content.setdefault(line["song"], name)
+            if first != name:
+                line |= {"status": "duplicate", "reason": "same-notes", "message": f"same notes as {first}"}
+            else:
+                found.append((name, path, line, archive["prints"], archive["marks"]))
+        archive.close()
+        ledger.append(line)
+    contents = [line["song"] for _, _, line, _, _ in found]
+    leaders = clusters.cluster([marks for *_, marks in found])
+    stems = [Path(name).stem for name, *_ in found]
+    split_of_song = clusters.splits(leaders, stems, contents)
+    dropped = clusters.repeated_across([prints for *_, prints, _ in found], split_of_song, shards.SPLITS)
+    songs = []
+    for (name, path, line, _, _), leader, split, gone in zip(found, leaders, split_of_song, dropped, strict=True):
+        song = Song(name, line["song"], contents[leader], split, np.flatnonzero(~gone), path)
+        songs.append(song)
+        line |= {"cluster": song.cluster, "split": split, "windows": len(song.kept), "dropped": int(gone.sum())}
+    by_content = {song.content: song for song in songs}
+    for line in ledger:
+        if line["status"] == "duplicate":
+            line |= {"cluster": by_content[line["song"]].cluster, "split": by_content[line["song"]].split}
+    return songs, ledger
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard to write: from each archive some windows."""
+
+    file: str
+    parts: tuple[tuple[str, str, np.ndarray], ...]
+    """Archive, song id and indices of its windows."""
+
+
+def write_shard(job: ShardJob) -> None:
+    """Writes one shard."""
+    shards.write_shard(Path(job.file), COLUMNS, _examples(job))
+
+
+def _examples(job: ShardJob) -> Iterator[dict[str, Any]]:
+    for path, song, rows in job.parts:
+        archive = Archive(Path(path))
+        arrays = {name: archive[name] for name in COLUMNS if name != "song"}
+        archive.close()
+        for row in rows:
+            yield {"song": song} | {name: array[row] for name, array in arrays.items()}
+
+
+def _write_shards(
+    folder: Path,
+    rows: dict[str, list[Song]],
+    shard_lengths: dict[str, list[int]],
+    engine: Engine,
+    progress: Callable[..., Any],
+) -> None:
+    jobs = []
+    for split, shard, file, there in shards.written(folder, NAME, shard_lengths):
+        if not there:
+            wanted = shards.rows_of(shard_lengths[split], shard)
+            jobs.append(ShardJob(str(file), tuple(_parts(rows[split], wanted))))
+    if sum(len(part[2]) for job in jobs for part in job.parts) < _EXAMPLES_WORTH_A_PROCESS:
+        done: Iterable[tuple[Any, Any]] = ((job, write_shard(job)) for job in jobs)
+    else:
+        done = engine(write_shard, jobs, _SHARD_SECONDS)
+    for job, result in progress(done, total=len(jobs), desc="writing", unit="shard", disable=None):
+        if isinstance(result, pool.Lost):
+            raise DatasetError(f"{job.file}: the shard cannot be written ({result.message}); run the command again")
+
+
+def _parts(songs: list[Song], wanted: range) -> Iterator[tuple[str, str, np.ndarray]]:
+    """The pieces of songs that make up a range of a split's rows."""
+    start = 0
+    for song in songs:
+        stop = start + len(song.kept)
+        if start < wanted.stop and stop > wanted.start:
+            piece = song.kept[max(0, wanted.start - start) : wanted.stop - start]
+            yield str(song.archive), song.content, piece
+        start = stop
+
+
+def _song_lines(rows: dict[str, list[Song]], ledger: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    files: dict[str, list[str]] = {}
+    for line in ledger:
+        if line["status"] in ("used", "duplicate"):
+            files.setdefault(line["song"], []).append(line["file"])
+    for split, songs in rows.items():
+        for song in songs:
+            yield {
+                "song": song.content,
+                "split": split,
+                "windows": len(song.kept),
+                "cluster": song.cluster,
+                "files": files[song.content],
+            }
+
+
+def _write_lines(file: Path, lines: Iterable[dict[str, Any]]) -> None:
+    file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _finished(folder: Path, identity: str) -> dict[str, Any]:
+    if shards.read_metadata(folder).get("identity") != identity:
+        raise DatasetError(
+            f"{folder}: holds a dataset made of other files or with other options; remove it or choose another --out"
+        )
+    for leftover in folder.parent.glob(".*"):
+        shutil.rmtree(leftover)
+    with (folder / LEDGER).open() as lines:
+        files = Counter(_outcome(json.loads(line)) for line in lines)
+    counts = shards.read_metadata(folder)["shard_lengths"]
+    windows = {split: sum(counts.get(split, [])) for split in shards.SPLITS}
+    return {"folder": str(folder), "windows": windows, "files": dict(sorted(files.items()))}
+
+
+def _outcome(line: dict[str, Any]) -> str:
+    return line["status"] if line["status"] == "used" else f"{line['status']}: {line['reason']}"
