@@ -1,0 +1,82 @@
+"""The machine a benchmark runs on: what it is, and the most it can do.
+
+A figure such as "12 windows a second" says nothing about the program until it stands beside the machine's own limits.
+Both limits are measured in the same process as the figures: the matmul peak, which bounds computation, and the copy
+bandwidth, which bounds everything that has to stream weights.
+"""
+
+import os
+import platform
+import resource
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxaccomp.bench.timing import measure
+
+PEAK_SIZE = {"cpu": 4096, "gpu": 8192, "tpu": 8192}
+"""Width of the square matrices of the peak measurement, by backend: large enough that a larger one gains nothing."""
+COPY_BYTES = {"cpu": 2**28, "gpu": 2**32, "tpu": 2**30}
+"""Size of the copied array, by backend: far beyond any cache."""
+
+
+def matmul_gflops(dtype: str = "float32", *, size: int | None = None, repeats: int = 5) -> float:
+    """Median speed of a square matrix product on one device, in GFLOP/s (2·size³ operations).
+
+    Args:
+        dtype: of the inputs; sums are float32, as everywhere in this project.
+        size: width of the matrices; by default the one in PEAK_SIZE.
+        repeats: timed products.
+    """
+    size = size or PEAK_SIZE.get(jax.default_backend(), 4096)
+    left = jax.random.normal(jax.random.key(0), (size, size), dtype)
+    right = jax.random.normal(jax.random.key(1), (size, size), dtype)
+    multiply = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
+    return 2 * size**3 / measure(lambda: multiply(left, right), repeats=repeats).median_s / 1e9
+
+
+def copy_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5) -> float:
+    """Median memory bandwidth of one device in GB/s: a float32 array is read once and written once."""
+    size_bytes = size_bytes or COPY_BYTES.get(jax.default_backend(), 2**28)
+    source = jnp.zeros(size_bytes // 4, jnp.float32)
+    negate = jax.jit(jnp.negative)
+    return 2 * source.nbytes / measure(lambda: negate(source), repeats=repeats).median_s / 1e9
+
+
+def peak_memory_bytes() -> int:
+    """The most memory in use so far: the device's own count where it keeps one, else this process's."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in statistics:
+        return int(statistics["peak_bytes_in_use"])
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest if sys.platform == "darwin" else highest * 1024
+
+
+def describe() -> dict[str, Any]:
+    """What the figures were taken on: processor, devices, versions."""
+    device = jax.local_devices()[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": _processor(),
+        "cores": cores,
+        "backend": jax.default_backend(),
+        "device": device.device_kind,
+        "devices": jax.local_device_count(),
+        "processes": jax.process_count(),
+        "python": platform.python_version(),
+        "jax": version("jax"),
+        "jaxlib": version("jaxlib"),
+        "jaxaccomp": version("jaxaccomp"),
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,214 @@
+"""Encoder, surrogate and decoder: windows a second, and how far that is from what the machine could do."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jaxaccomp.arrays import PARTS, STEPS, VOCABULARY
+from jaxaccomp.config import PRESETS, ModelConfig, MusicVAEConfig, SurrogateConfig
+from jaxaccomp.errors import UsageError
+
+SONG_WINDOWS = 6
+"""Windows in the song of "songs a second": three minutes at 120 quarter notes a minute, rounded up."""
+BASS_AND_DRUMS = ("bass", "drums")
+_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declares what is measured."""
+    parser.add_argument("--preset", choices=PRESETS, default="trio-small", help="sizes (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=_positive_list, default=(32,), metavar="N,…", help="windows at a time (default: 32)"
+    )
+    parser.add_argument(
+        "--dtype", choices=_BYTES, default="float32", help="of the inputs of matrix products (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed calls of a row (default: 7)")
+    parser.add_argument(
+        "--naive", action=argparse.BooleanOptionalAction, help="also time the model in Flax's own layers"
+    )
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to spread a batch over")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline and throughput against batch size")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One thing to time at one batch size: operations per window, weight bytes per batch, and how to call it."""
+
+    name: str
+    batch: int
+    flops: int
+    streamed_bytes: int
+    compute: Callable[[], Any]
+    parts: Sequence[str] | None = None
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Times every row between two measurements of the machine's peak."""
+    import jax
+
+    from jaxaccomp.bench import machine
+
+    if arguments.repeats < 1:
+        raise UsageError(f"--repeats must be at least 1, got {arguments.repeats}")
+    if not 1 <= arguments.devices <= jax.local_device_count():
+        raise UsageError(f"--devices {arguments.devices}: this process has {jax.local_device_count()}")
+    naive = not arguments.quick if arguments.naive is None else arguments.naive
+    repeats = min(arguments.repeats, 3) if arguments.quick else arguments.repeats
+    jax.config.update("jax_enable_compilation_cache", False)  # a compile time from the disk would be none
+
+    description = machine.describe()
+    before = machine.matmul_gflops(arguments.dtype, repeats=repeats)
+    bandwidth = machine.copy_gb_per_s(repeats=repeats)
+    rows = [
+        _time(row, arguments, repeats)
+        for batch in arguments.batch_size
+        for row in _rows(PRESETS[arguments.preset], batch, arguments, naive)
+    ]
+    after = machine.matmul_gflops(arguments.dtype, repeats=repeats)
+    peak = (before + after) / 2
+    for row in rows:
+        _judge(row, peak * arguments.devices, bandwidth * arguments.devices)
+    results = {
+        "preset": arguments.preset,
+        "dtype": arguments.dtype,
+        "date": date.today().isoformat(),
+        "machine": description,
+        "peak_gflops": peak,
+        "peak_gflops_before_and_after": [before, after],
+        "copy_gb_per_s": bandwidth,
+        "devices": arguments.devices,
+        "song_windows": SONG_WINDOWS,
+        "rows": rows,
+    }
+    for name in dict.fromkeys(row["name"] for row in rows):
+        results[name] = max((row for row in rows if row["name"] == name), key=lambda row: row["windows_per_s"])
+    if arguments.plot:
+        from jaxaccomp.bench import plot
+
+        plot.draw(results, arguments.plot)
+    return results
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as a Markdown table under two lines about the machine."""
+    about = results["machine"]
+    before, after = results["peak_gflops_before_and_after"]
+    lines = [
+        f"{results['preset']}, {results['dtype']}, {results['date']}: {about['processor']} ({about['cores']} cores), "
+        f"{results['devices']} × {about['device']}, Python {about['python']}, jax {about['jax']}",
+        f"matmul peak {before:,.0f} GFLOP/s before, {after:,.0f} after; copy {results['copy_gb_per_s']:.1f} GB/s; "
+        f"load {about['load_1min']} at the start",
+        "",
+        "| what | batch | windows/s | songs/s | of peak | bound | spread | compile | memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        lines.append(
+            f"| {row['name'].replace('_', ' ')} | {row['batch']} | {row['windows_per_s']:,.2f} "
+            f"| {row['songs_per_s']:,.2f} | {row['fraction_of_peak']:.0%} "
+            f"| {row['roofline_windows_per_s']:,.1f} ({row['bound']}) | {row['spread']:.0%} "
+            f"| {row['compile_s']:.1f} s | {row['peak_memory_bytes'] / 2**30:.2f} GiB |"
+        )
+    return "\n".join(lines)
+
+
+def _time(row: _Row, arguments: argparse.Namespace, repeats: int) -> dict[str, Any]:
+    from jaxaccomp.bench import machine
+    from jaxaccomp.bench.timing import measure
+
+    timing = measure(row.compute, repeats=repeats, warm_up=0 if arguments.quick else 1)
+    measured = {
+        "name": row.name,
+        "batch": row.batch,
+        "dtype": "float32" if row.name.startswith("naive") else arguments.dtype,
+        "windows_per_s": row.batch / timing.median_s,
+        "songs_per_s": row.batch / timing.median_s / SONG_WINDOWS,
+        "median_s": timing.median_s,
+        "spread": timing.spread,
+        "repeats": len(timing.seconds),
+        "compile_s": timing.compile_s,
+        "peak_memory_bytes": machine.peak_memory_bytes(),
+        "gflop_per_window": row.flops / 1e9,
+        "streamed_bytes_per_batch": row.streamed_bytes,
+    }
+    return measured if row.parts is None else {**measured, "parts": list(row.parts)}
+
+
+def _judge(row: dict[str, Any], peak_gflops: float, gb_per_s: float) -> None:
+    """Adds the fraction of peak, and the most the machine could do: the lower of computing and streaming weights."""
+    computing_s = row["batch"] * row["gflop_per_window"] / peak_gflops
+    streaming_s = row["streamed_bytes_per_batch"] / gb_per_s / 1e9
+    row["fraction_of_peak"] = computing_s / row["median_s"]
+    row["roofline_windows_per_s"] = row["batch"] / max(computing_s, streaming_s)
+    row["bound"] = "compute" if computing_s >= streaming_s else "memory"
+
+
+def random_params(shapes: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    """Parameters that keep the variance of their input, drawn fast: at full size an initialisation takes minutes."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+
+    def draw(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: draw(child) for name, child in node.items()}
+        drawn = generator.standard_normal(node, np.float32)
+        return jnp.asarray(drawn / np.float32(node[0]) ** 0.5 if len(node) == 2 else 0.1 * drawn)
+
+    return draw(shapes)
+
+
+def _rows(config: MusicVAEConfig, batch: int, arguments: argparse.Namespace, naive: bool) -> list[_Row]:
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxaccomp.bench import naive as yardstick
+    from jaxaccomp.bench import operations
+    from jaxaccomp.generate import sampler
+    from jaxaccomp.models import musicvae
+    from jaxaccomp.models.surrogate import SurrogateEncoder
+
+    generator = np.random.default_rng(0)
+    params = random_params(musicvae.shapes(config))
+    tokens_BLP = jnp.asarray(np.stack([generator.integers(0, VOCABULARY[p], (batch, STEPS)) for p in PARTS], -1))
+    z_BZ = jnp.asarray(generator.standard_normal((batch, config.latent_size), np.float32))
+    keys_B = jax.random.split(jax.random.key(0), batch)
+    dtype = None if arguments.dtype == "float32" else jnp.dtype(arguments.dtype)
+    width = _BYTES[arguments.dtype]
+
+    encode = jax.jit(partial(musicvae.encode, dtype=dtype))
+    rows = [
+        _Row(
+            "encode",
+            batch,
+            operations.encode_flops(config),
+            operations.encode_bytes(config, width),
+            lambda: encode(params, tokens_BLP),
+        )
+    ]
+    for name, parts in (("decode", BASS_AND_DRUMS), ("decode_all", PARTS)):
+        rows.append(
+            _Row(
+                name,
+                batch,
+                operations.decode_flops(config, parts),
+                operations.decode_bytes(config, parts, width),
+                lambda parts=parts: sampler.sample(config, params, z_BZ, keys_B, temperature=0.5, parts=parts),
+                parts,
+            )
+        )
+    return rows
+
+
+def _positive_list(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(",") if part.strip().isdecimal())
+    if not numbers or min(numbers) < 1 or len(numbers) != len(text.split(",")):
+        raise argparse.ArgumentTypeError(f"expected whole numbers from 1 up, separated by commas, got {text!r}")
+    return numbers
