@@ -34,8 +34,9 @@ def arrange(tune: Tune, rounds: int = 1) -> Score:
         line = notation.parse(passage.text, tune.key, steps_per_bar)
         melody += [Note(start + note.start, note.length, note.pitch + passage.transpose) for note in line.notes]
         chords += [(start + step, symbol) for step, symbol in line.chords]
-        if passage.qpm is not None:
-            tempos.append((start * _TICKS_PER_STEP, round(60e6 / passage.qpm)))
+        microseconds = round(60e6 / passage.qpm) if passage.qpm is not None else None
+        if microseconds is not None and microseconds not in [last for _, last in tempos[-1:]]:
+            tempos.append((start * _TICKS_PER_STEP, microseconds))
         start += line.steps
     whole = Line(tuple(melody), tuple(chords), start)
     return Score.build(

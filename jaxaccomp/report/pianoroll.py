@@ -1,0 +1,232 @@
+"""Scores as pictures: a piano roll in systems of so many bars, melody red, bass blue, drums brown."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxaccomp.errors import MelodyError, RenderError
+from jaxaccomp.music import melody as melodies
+from jaxaccomp.music.midi import Score
+from jaxaccomp.music.trio import BASS_PROGRAMS, DRUM_CLASSES
+
+COLOURS = {"melody": "#d62728", "bass": "#1f77b4", "drums": "#8c564b", "other": "#b8b8b8"}
+"""The write-up's red, blue and brown; whatever else plays is grey."""
+DRUM_NAMES = ("kick", "snare", "closed hat", "open hat", "low tom", "mid tom", "high tom", "crash", "ride")
+"""Lanes of the drum staff, from below, in the order of `trio.DRUM_CLASSES`."""
+BARS_PER_SYSTEM = 16
+MOST_SYSTEMS = 8
+"""A longer song gets longer systems rather than more of them."""
+
+_LANE = {pitch: lane for lane, pitches in enumerate(DRUM_CLASSES) for pitch in pitches}
+_WIDTH, _STAFF_HEIGHT = 15.0, 2.0  # inches
+
+
+class Bars(NamedTuple):
+    """Where bars and beats lie, in ticks."""
+
+    bar_ticks: np.ndarray
+    """Beginning of each bar, and the end of the last one."""
+    beat_ticks: np.ndarray
+    """Beginning of each beat, bars' own beginnings included."""
+
+    @property
+    def count(self) -> int:
+        """Number of bars."""
+        return len(self.bar_ticks) - 1
+
+
+def bars(score: Score, end_tick: int | None = None) -> Bars:
+    """The bars of a Score, under all its metres, up to the one in which `end_tick` (its last note's end) falls."""
+    end = max(int(score.notes["end"].max(initial=1)) if end_tick is None else end_tick, 1)
+    metres = score.metres[score.metres["tick"] < end]
+    bar_ticks: list[np.ndarray] = []
+    beat_ticks: list[np.ndarray] = []
+    until = 0.0
+    for number, (tick, numerator, denominator) in enumerate(metres.tolist()):
+        beat = score.ticks_per_quarter * 4 / denominator
+        if denominator >= 8 and numerator > 3 and numerator % 3 == 0:
+            beat *= 3
+        length = score.ticks_per_quarter * 4 * numerator / denominator
+        last = number + 1 == len(metres)
+        stop = end if last else int(metres["tick"][number + 1])
+        bar_ticks.append(np.arange(tick, stop, length))
+        until = bar_ticks[-1][-1] + length if last else stop
+        beat_ticks.append(np.arange(tick, until, beat))
+    return Bars(np.append(np.concatenate(bar_ticks), until), np.concatenate(beat_ticks))
+
+
+def roles(score: Score, melody: int | None = None) -> dict[int, str]:
+    """What each track plays: `melody`, `bass`, `drums` or `other`.
+
+    Args:
+        score: any music.
+        melody: the tune's track; None: the one that `melody.choose` takes, if any.
+    """
+    if melody is None:
+        try:
+            melody = melodies.choose(score).track
+        except MelodyError:
+            melody = -1
+    found = {}
+    for track in score.tracks:
+        if track.index == melody:
+            found[track.index] = "melody"
+        elif track.is_drums:
+            found[track.index] = "drums"
+        else:
+            found[track.index] = "bass" if track.program in BASS_PROGRAMS else "other"
+    return found
+
+
+def draw(
+    score: Score,
+    path: str | os.PathLike,
+    *,
+    original: Score | None = None,
+    melody: int | None = None,
+    title: str | None = None,
+    bars_per_system: int = BARS_PER_SYSTEM,
+) -> Path:
+    """Draws a Score, if asked with the original above it, system by system.
+
+    Args:
+        score: what to draw.
+        path: where to; its ending decides the format: `.png`, `.svg` or `.pdf`.
+        original: a Score of the same bars to draw above it.
+        melody: the tune's track in `score`; None: see `roles`.
+        title: text above; None: the name of the Score's file.
+        bars_per_system: bars side by side.
+
+    Returns:
+        The path written.
+
+    Raises:
+        RenderError: an unknown ending, or a place that cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise RenderError(
+            f"{path}: pictures are written as .png, .svg or .pdf, not {path.suffix or 'without an ending'}"
+        )
+    scores = [score] if original is None else [original, score]
+    end_tick = max(int(one.notes["end"].max(initial=1)) for one in scores)
+    grid = bars(score, end_tick)
+    width = max(bars_per_system, -(-grid.count // MOST_SYSTEMS))
+    systems = [range(first, min(first + width, grid.count)) for first in range(0, grid.count, width)]
+    voices = [roles(score, melody)] if original is None else [roles(original), roles(score, melody)]
+    names = [""] if original is None else ["original", "result"]
+    figure = _page(scores, voices, names, grid, systems, width, title or Path(score.source).name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.stem}-unfinished{path.suffix}")
+        try:
+            figure.savefig(unfinished, dpi=90, metadata=_NO_DATE[path.suffix.lower()])
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise RenderError(f"{path}: cannot write the picture there ({error.strerror})") from error
+    return path
+
+
+_NO_DATE: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+"""So that the same picture is the same file."""
+
+
+def _page(
+    scores: Sequence[Score],
+    voices: Sequence[dict[int, str]],
+    names: Sequence[str],
+    grid: Bars,
+    systems: Sequence[range],
+    width: int,
+    title: str,
+) -> Any:
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    staffs = [
+        (score, voice, name, drums)
+        for score, voice, name in zip(scores, voices, names, strict=True)
+        for drums in (False, True)
+        if not drums or "drums" in voice.values()
+    ]
+    heights = [_STAFF_HEIGHT * (0.6 if drums else 1.0) for *_, drums in staffs]
+    figure = Figure(figsize=(_WIDTH, len(systems) * (sum(heights) + 0.6) + 0.8), layout="constrained")
+    rows = figure.subfigures(len(systems), 1, squeeze=False)[:, 0]
+    pitches = [_pitch_range(score, voice) for score, voice, _, _ in staffs]
+    for row, system in zip(rows, systems, strict=True):
+        axes = row.subplots(len(staffs), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        for ax, (score, voice, name, drums), pitch_range in zip(axes, staffs, pitches, strict=True):
+            _lines(ax, grid, system, width)
+            if drums:
+                _drum_staff(ax, score, voice)
+            else:
+                _pitch_staff(ax, score, voice, pitch_range)
+                ax.set_ylabel(name or "pitch")
+        axes[-1].set_xlabel("bar")
+    heard = [role for role in COLOURS if any(role in voice.values() for voice in voices)]
+    figure.suptitle(title, x=0.01, horizontalalignment="left")
+    figure.legend(
+        handles=[Patch(color=COLOURS[role], label=role) for role in heard], loc="outside upper right", ncols=len(heard)
+    )
+    return figure
+
+
+def _lines(ax: Any, grid: Bars, system: range, width: int) -> None:
+    """Bars and beats of one system; a short last system keeps the others' scale."""
+    first, last = grid.bar_ticks[system.start], grid.bar_ticks[system.stop]
+    ax.set_xlim(first, first + (last - first) * width / len(system))
+    beats = grid.beat_ticks[(grid.beat_ticks >= first) & (grid.beat_ticks < last)]
+    lines = grid.bar_ticks[system.start : system.stop + 1]
+    step = max(1, len(system) // 32)
+    ax.set_xticks(lines[:-1:step], [str(number + 1) for number in system][::step])
+    ax.vlines(beats, 0, 1, transform=ax.get_xaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
+    ax.vlines(lines, 0, 1, transform=ax.get_xaxis_transform(), color="0.7", linewidth=0.9, zorder=0)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _pitch_staff(ax: Any, score: Score, voice: dict[int, str], pitch_range: tuple[int, int]) -> None:
+    for role in ("other", "bass", "melody"):
+        notes = _notes_of(score, voice, role)
+        _boxes(ax, notes["start"], notes["end"], notes["pitch"], role)
+    low, high = pitch_range
+    ax.set_ylim(low - 1, high + 1)
+    octaves = [pitch for pitch in range(0, 128, 12) if low - 1 <= pitch <= high + 1]
+    ax.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
+    ax.hlines(octaves, 0, 1, transform=ax.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
+
+
+def _drum_staff(ax: Any, score: Score, voice: dict[int, str]) -> None:
+    notes = _notes_of(score, voice, "drums")
+    lanes = np.array([_LANE.get(pitch, -1) for pitch in notes["pitch"].tolist()], np.int64)
+    starts = notes["start"][lanes >= 0]
+    _boxes(ax, starts, starts + score.ticks_per_quarter // 5, lanes[lanes >= 0], "drums")
+    ax.set_ylim(-0.7, len(DRUM_NAMES) - 0.3)
+    ax.set_yticks(range(len(DRUM_NAMES)), DRUM_NAMES, fontsize=7)
+
+
+def _boxes(ax: Any, starts: np.ndarray, ends: np.ndarray, heights: np.ndarray, role: str) -> None:
+    from matplotlib.collections import PolyCollection
+
+    low, high = heights.astype(float) - 0.42, heights.astype(float) + 0.42
+    corners = np.stack([starts, low, starts, high, ends, high, ends, low], axis=1).reshape(-1, 4, 2)
+    ax.add_collection(PolyCollection(corners, facecolors=COLOURS[role], edgecolors="white", linewidths=0.3))
+
+
+def _notes_of(score: Score, voice: dict[int, str], role: str) -> np.ndarray:
+    tracks = [index for index, played in voice.items() if played == role]
+    return score.notes[np.isin(score.notes["track"], tracks)]
+
+
+def _pitch_range(score: Score, voice: dict[int, str]) -> tuple[int, int]:
+    tracks = [index for index, role in voice.items() if role != "drums"]
+    pitches = score.notes["pitch"][np.isin(score.notes["track"], tracks)].astype(int)
+    return (int(pitches.min()), int(pitches.max())) if len(pitches) else (48, 72)
