@@ -79,7 +79,8 @@ def _forward(config: MusicVAEConfig, params: Any, inputs: Any, outputs: Any) -> 
         yield Row(
             f"bar embeddings, {which}", "", _apart(apply("conduct", z_BZ), outputs[f"tf_{place}/conductor"]), 1e-5
         )
-        logits = apply("logits", tokens_BLP, z_BZ)
+        by_part = apply("logits", tokens_BLP, z_BZ)
+        logits = {part: by_part[part] for part in PARTS}  # jit gives a dict back in alphabetical order
         if place == "fixed":
             for part in PARTS:
                 expected = outputs[f"tf_fixed/logits_{part}"]

@@ -107,6 +107,11 @@ class Bundle:
         except ValueError as error:
             raise TensorBundleError(f"{self.name}.index: is damaged ({error}); {_AGAIN}") from error
 
+    @property
+    def files(self) -> list[Path]:
+        """The files on disk that hold it: its own, or the archive."""
+        return sorted({region.file for region in self._files.values()})
+
     def read(self, variable: str) -> np.ndarray:
         """A copy of a variable's values.
 

@@ -1,0 +1,68 @@
+"""Port a TensorFlow MusicVAE trio checkpoint into one of this program's own.
+
+SRC is Magenta's .tar archive, a folder, a checkpoint prefix, or the http(s) address of a .tar archive, which is fetched
+first; an interrupted download continues when the command is repeated. Layer sizes are read from the checkpoint.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from jaxaccomp.errors import UsageError
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `port`."""
+    parser.add_argument("source", metavar="SRC", help="a .tar archive, a folder, a prefix, or an http(s) address")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the checkpoint folder to write")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the arrays on disk (default: float32)"
+    )
+    parser.add_argument("--sha256", metavar="HEX", help="what the fetched or given archive's SHA-256 must be")
+    parser.add_argument(
+        "--downloads",
+        type=Path,
+        metavar="DIR",
+        default=_cache(),
+        help="where a fetched archive is kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ignore-extra", action="store_true", help="leave out variables of unknown names instead of refusing them"
+    )
+    parser.add_argument(
+        "--verify", type=Path, metavar="GOLDEN", help="print how far the ported model is from TensorFlow's own numbers"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ports; returns 1 if `--verify` finds a difference beyond its bound."""
+    from jaxaccomp.weights import checkpoint, download, porting, tensorbundle, trees
+
+    if arguments.out is None and arguments.verify is None:
+        raise UsageError("nothing to do with the ported weights: give --out DIR, --verify GOLDEN, or both")
+    source = arguments.source
+    if download.is_url(source):
+        path = download.fetch(source, arguments.downloads, arguments.sha256)
+        print(f"fetched {source} to {path}; it is no longer needed after this")
+    else:
+        path = Path(source)
+        if arguments.sha256 is not None:
+            download.check(source, path, arguments.sha256)
+    config, params = porting.port(path, ignore_extra=arguments.ignore_extra)
+    leaves = [leaf for _, leaf in trees.leaves(params)]
+    print(f"read {len(leaves)} variables, {sum(leaf.size for leaf in leaves):,} parameters")
+    if arguments.out is not None:
+        provenance = {"source": source, "sha256": download.sha256_of(*tensorbundle.Bundle(path).files)}
+        checkpoint.save(arguments.out, config, params, dtype=arguments.dtype, provenance=provenance)
+        print(f"wrote {arguments.out}, fingerprint {checkpoint.fingerprint(arguments.out)}")
+    if arguments.verify is not None:
+        from jaxaccomp.bench import fidelity
+
+        measured = fidelity.measure(config, params, arguments.verify)
+        print(fidelity.table(measured))
+        return 0 if all(row.difference <= row.bound for row in measured) else 1
+    return 0
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxaccomp"
