@@ -109,14 +109,15 @@ def parse_header(data: bytes, source: str) -> Header:
             raise MidiError(
                 "truncated", source, f"promises {promised} tracks but ends after {len(data)} bytes with {len(chunks)}"
             )
+        kind_of_chunk = data[position : position + 4]
         end = position + 8 + int.from_bytes(data[position + 4 : position + 8], "big")
         if end > len(data):
             raise MidiError(
                 "truncated",
                 source,
-                f"chunk {data[position : position + 4]!r} at byte {position} ends at byte {end}, the file at {len(data)}",
+                f"the chunk {kind_of_chunk!r} at byte {position} should end at byte {end}, the file ends at {len(data)}",
             )
-        if data[position : position + 4] == b"MTrk":
+        if kind_of_chunk == b"MTrk":
             chunks.append((position + 8, end))
         position = end
     return Header(kind, division, tuple(chunks))

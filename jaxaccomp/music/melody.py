@@ -8,7 +8,6 @@ import re
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32
 
 from jaxaccomp.arrays import HIGHEST_PITCH, LOWEST_PITCH, NO_EVENT, STEPS, STEPS_PER_BAR
 from jaxaccomp.errors import MelodyError

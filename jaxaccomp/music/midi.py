@@ -201,6 +201,7 @@ class Score:
         parts: Iterable[Part],
         tempos: Sequence[tuple[int, int]] = ((0, 500_000),),
         metres: Sequence[tuple[int, int, int]] = (),
+        marks: Sequence[tuple[int, bytes]] = (),
         source: str = "<score>",
         played: Performance | None = None,
     ) -> "Score":
@@ -211,15 +212,16 @@ class Score:
             parts: tracks; notes of one pitch that overlap within one part cannot be told apart in MIDI and merge.
             tempos: (tick, microseconds per quarter).
             metres: (tick, numerator, denominator).
+            marks: other meta events of the first chunk: (tick, body).
             source: what to call it in messages.
             played: the same music in exact seconds, if known.
         """
-        marks = [(tick, smf.meta(smf.TEMPO, us.to_bytes(3, "big"))) for tick, us in tempos]
-        marks += [
+        first = [(tick, smf.meta(smf.TEMPO, us.to_bytes(3, "big"))) for tick, us in tempos]
+        first += [
             (tick, smf.meta(smf.METRE, bytes([numerator, denominator.bit_length() - 1, 24, 8])))
             for tick, numerator, denominator in metres
         ]
-        chunks = [encode_marks(marks), *(encode_part(part) for part in parts)]
+        chunks = [encode_marks([*first, *marks]), *(encode_part(part) for part in parts)]
         return cls(assemble(1, ticks_per_quarter, chunks), source, played=played)
 
     @classmethod

@@ -54,7 +54,7 @@ class Performance(NamedTuple):
         for row in clock.rows(events, smf.METRE):
             said = smf.payload(data, events, row)
             if len(said) >= 2:
-                metres.append((float(clock.seconds(events.tick[row])), said[0], 1 << said[1]))
+                metres.append((clock.second(events.tick[row]), said[0], 1 << said[1]))
         return cls(
             start_s=clock.seconds(notes["start"]),
             end_s=end_s,
@@ -107,14 +107,17 @@ class Clock:
             elapsed.append(elapsed[-1] + scale * (end - start))
         self._starts, self._scales, self._elapsed = np.array(starts), np.array(scales), np.array(elapsed)
         self.tempos = tuple(
-            (float(self.seconds(np.int64(start))), 60.0 / (scale * quarter))
-            for start, scale in zip(starts, scales, strict=True)
+            (self.second(start), 60.0 / (scale * quarter)) for start, scale in zip(starts, scales, strict=True)
         )
 
     def seconds(self, ticks: np.ndarray) -> np.ndarray:
         """The time of each tick, in seconds."""
         segment = np.searchsorted(self._starts, ticks, side="right") - 1
         return self._elapsed[segment] + self._scales[segment] * (ticks - self._starts[segment])
+
+    def second(self, tick: int | np.integer) -> float:
+        """The time of one tick, in seconds."""
+        return float(self.seconds(np.array([tick]))[0])
 
     @staticmethod
     def rows(events: smf.Events, kind: int) -> list[int]:

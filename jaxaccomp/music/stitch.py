@@ -16,7 +16,6 @@ from jaxtyping import Int
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.music import events as smf
 from jaxaccomp.music.events import Events
-from jaxaccomp.music.grid import Grid
 from jaxaccomp.music.melody import Melody
 from jaxaccomp.music.midi import DRUM_CHANNEL, NOTE, Part, Score, assemble, encode_part
 from jaxaccomp.music.trio import BASS_PROGRAM, BASS_PROGRAMS, drum_notes, pitched_notes

@@ -12,7 +12,7 @@ Source: magenta data.py TrioConverter @526d3eb and note_seq @35825508 (spec §7,
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -76,9 +76,14 @@ def extract(score: Score, limit: int | None = 5, hop: int = 1) -> WindowTokens:
     Raises:
         MidiError: `no-tempo`, for music that came from a NoteSequence without any; the reference fails there too.
     """
-    windows = (trio.window(bar) for trio in trios(score, hop) for bar in trio.bars.tolist())
-    taken = list(islice(windows, limit))
-    return np.stack(taken) if taken else np.zeros((0, STEPS, len(PARTS)), np.int32)
+    found, wanted = [np.zeros((0, STEPS, len(PARTS)), np.int32)], limit
+    for trio in trios(score, hop):
+        found.append(trio.windows(trio.bars[:wanted]))
+        if wanted is not None:
+            wanted -= len(found[-1])
+            if not wanted:
+                break
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,10 @@ class Trio:
     programs: tuple[int, int, int]
     tokens_LP: np.ndarray
     bars: np.ndarray
+
+    def windows(self, bars: np.ndarray) -> WindowTokens:
+        """Tokens of the windows that begin at these bars."""
+        return self.tokens_LP[(bars * STEPS_PER_BAR)[:, None] + np.arange(STEPS)]
 
     def window(self, bar: int) -> np.ndarray:
         """Tokens [L, P] of the window that begins at a bar."""
@@ -133,7 +142,7 @@ def _segments(performance: Performance) -> list[tuple[float, float]]:
                 splits.append(time)
     if performance.total_s > splits[-1]:
         splits.append(performance.total_s)
-    return list(zip(splits, splits[1:], strict=False))
+    return list(pairwise(splits))
 
 
 def _in_force(changes: tuple, time: float, default: tuple) -> tuple:
