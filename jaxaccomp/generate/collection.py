@@ -1,10 +1,42 @@
-"""Whole collections: many songs through one device, unattended; killed at any moment, the same command resumes."""
+"""Whole collections: many songs through one machine, unattended; killed at any moment, the same command resumes.
 
-from collections.abc import Sequence
+    summary = collection.run([Path("songs")], Path("out"), CollectionConfig(workers=8), seed=1)
+    print(summary.text)
+
+What happens to a song lies in the files below this one: `inputs` names it, `songfile` reads and writes it in one of the
+`workers`, the `packer` puts its windows into a batch, a `device` decodes that, the `conveyor` moves it along, and the
+`manifest` remembers it. Nothing of all this changes a note: random keys are made of a song's own content.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from jaxaccomp.config import require, setting
+from tqdm import tqdm
+
+from jaxaccomp.config import require, setting, to_json
+from jaxaccomp.errors import CollectionError
+from jaxaccomp.generate import inputs as inputs_
+from jaxaccomp.generate import manifest
+from jaxaccomp.generate.conveyor import Clock, Conveyor, Order
+from jaxaccomp.generate.inputs import Inputs
+from jaxaccomp.generate.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
+from jaxaccomp.generate.packer import Batch
+from jaxaccomp.generate.songfile import RETRIED, Settings
+from jaxaccomp.generate.workers import Workers
+
+BATCH_SIZES = {"cpu": 64, "gpu": 1024, "tpu": 1024}
+"""Windows in a batch by backend: where more bring no more speed."""
+_REVISION = 1
+"""Of what the program plays; raised when the same song with the same options would get other notes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,29 +45,67 @@ class CollectionConfig:
 
     batch_size: int = setting(0, "windows decoded at a time on each device; 0 lets the backend choose")
     workers: int = setting(0, "processes that read and write songs; 0 takes one for each core")
-    shard: str = setting("0/1", "I/N: take only the I-th of N shares of the collection, for several machines")
+    shard: str = setting(
+        "0/1", "I/N: do only the I-th of N shares, for several machines; auto asks JAX which one it is"
+    )
     force: bool = setting(False, "do every song again, also those that are done")
     strict: bool = setting(False, "exit with 1 if any file failed")
     time_limit: float = setting(60.0, "seconds a worker may spend on one file")
     memory_limit: int = setting(1024, "MiB a worker may take for one file")
-    beam_runner: str | None = setting(None, "run as an Apache Beam pipeline on this runner, e.g. DirectRunner")
+    beam_runner: str | None = setting(None, "run as an Apache Beam pipeline on this runner, e.g. FlinkRunner")
+    beam_options: str = setting("", 'options of that pipeline, e.g. "--direct_num_workers=4"')
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 0, f"--batch-size must be 0 or more windows, got {self.batch_size}")
         require(self.workers >= 0, f"--workers must be 0 or more processes, got {self.workers}")
         require(self.time_limit > 0, f"--time-limit must be more than 0 seconds, got {self.time_limit}")
         require(self.memory_limit > 0, f"--memory-limit must be more than 0 MiB, got {self.memory_limit}")
-        self.share  # noqa: B018 — refuses a shard that is none
-
-    @property
-    def share(self) -> tuple[int, int]:
-        """The shard as (index, count)."""
-        index, slash, count = self.shard.partition("/")
+        index, _, count = self.shard.partition("/")
         require(
-            bool(slash) and index.isdecimal() and count.isdecimal() and int(index) < int(count),
-            f"--shard must be I/N with 0 <= I < N, e.g. 0/3, got {self.shard!r}",
+            self.shard == "auto" or (index.isdecimal() and count.isdecimal() and int(index) < int(count)),
+            f"--shard must be I/N with 0 <= I < N, e.g. 0/3, or auto, got {self.shard!r}",
         )
-        return int(index), int(count)
+
+    def share(self) -> tuple[int, int]:
+        """The shard as (index, count); under `auto` this process's place among JAX's.
+
+        Raises:
+            CollectionError: there is no cluster that JAX knows of.
+        """
+        if self.shard != "auto":
+            index, _, count = self.shard.partition("/")
+            return int(index), int(count)
+        import jax
+
+        try:
+            if not jax.distributed.is_initialized():
+                jax.distributed.initialize()
+        except (RuntimeError, ValueError) as error:
+            raise CollectionError(f"--shard auto: JAX finds no cluster ({error}); give --shard I/N instead") from error
+        return jax.process_index(), jax.process_count()
+
+
+@dataclass(frozen=True)
+class Music:
+    """What decides the notes, beside the song and the checkpoint; see `run`."""
+
+    seed: int = 0
+    temperature: tuple[float, ...] = ()
+    parts: tuple[str, ...] = ("bass", "drums")
+    keep: str = "melody"
+    melody: str | int = "default"
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(
+            0 < len(set(self.parts)) == len(self.parts) and set(self.parts) <= {"bass", "drums"},
+            f"parts must be bass, drums or both, got {', '.join(self.parts) or 'none'}",
+        )
+        require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
+
+    def digest(self) -> str:
+        """16 hex digits that differ where notes may."""
+        return hashlib.sha256(json.dumps([_REVISION, to_json(self)]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -43,12 +113,16 @@ class Summary:
     """What became of a collection.
 
     Attributes:
-        counts: inputs by status: `done`, `skipped` (nothing in it to accompany), `failed`.
+        counts: songs by status: `done`, `skipped` (nothing in it to accompany), `failed`.
+        reasons: songs by (status, code), of those that are not done.
+        figures: speeds and times of this run.
         text: the table to show, several lines.
         exit_code: 0, or 1 under `strict` (or for files named one by one) when something failed.
     """
 
-    counts: dict[str, int]
+    counts: Mapping[str, int]
+    reasons: Mapping[tuple[str, str], int]
+    figures: Mapping[str, float]
     text: str
     exit_code: int
 
@@ -63,7 +137,8 @@ def run(
     temperature: float | Sequence[float] | None = None,
     parts: Sequence[str] = ("bass", "drums"),
     keep: str = "melody",
-    melody: str = "default",
+    melody: str | int = "default",
+    spread: float | None = None,
 ) -> Summary:
     """Accompanies every song under `inputs`, into `out`, and writes `out/manifest.jsonl`.
 
@@ -79,9 +154,192 @@ def run(
         parts: which parts to play, of bass and drums.
         keep: what stays of the original: "melody" or "all"; see `stitch`.
         melody: the rule that finds the tune, or a track's number or name; see `jaxaccomp.music.melody.choose`.
+        spread: how far latents stray from the surrogate's mean; None for the accompanist's default.
 
     Raises:
         UsageError: `inputs` and `out` make no sense together.
         CollectionError: another run holds `out`, the disk is full, or there is nothing to do.
     """
-    raise NotImplementedError
+    from jaxaccomp.generate import accompanist
+    from jaxaccomp.weights import checkpoint as checkpoints
+
+    start_s = time.monotonic()
+    config = config or CollectionConfig()
+    music = Music(
+        seed=seed,
+        temperature=accompanist.resolve_temperature(temperature, parts),
+        parts=tuple(parts),
+        keep=keep,
+        melody=melody,
+        spread=accompanist.DEFAULT_SPREAD if spread is None else float(spread),
+    )
+    stamp = {"checkpoint": checkpoints.fingerprint(checkpoint)[:16], "options": music.digest()}
+    songs = inputs_.find(inputs, out)
+    index, count = share = config.share()
+    with Manifest(out / manifest.shard_name(index, count)) as book:
+        place = Path(os.path.realpath(out))
+        settings = Settings(place, place / f".staging-{index}-of-{count}", melody, music.parts, keep, share)
+        shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
+        settings.staging.mkdir()
+        load = partial(Band.load, str(checkpoint), music, config.batch_size)
+        with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
+            ledger = _Ledger(book, songs, stamp, config.force, bar)
+            engine = _on_a_cluster if config.beam_runner else _here
+            clock = engine(config, settings, load, ledger)
+        book.finish(songs.names)
+        shutil.rmtree(settings.staging, ignore_errors=True)
+        summary = _summary(book, songs, clock, ledger.fresh, time.monotonic() - start_s, config.strict)
+    if count > 1:
+        manifest.merge_into(manifest.shards(out), out)
+    return summary
+
+
+def _here(config: CollectionConfig, settings: Settings, load: Callable[[], "Band"], ledger: "_Ledger") -> Clock:
+    with Workers(
+        config.workers or os.cpu_count() or 1,
+        time_limit_s=float(config.time_limit),
+        memory_limit_mib=config.memory_limit,
+    ) as workers:  # they start while the model loads
+        band = load()
+        conveyor = Conveyor(workers, band.decoders, band.batch_size, settings, ledger.settle, ledger.twin)
+        conveyor.run(ledger.orders(), ledger.pass_over)
+        conveyor.clock.deaths = workers.deaths
+    return conveyor.clock
+
+
+def _on_a_cluster(config: CollectionConfig, settings: Settings, load: Callable[[], "Band"], ledger: "_Ledger") -> Clock:
+    try:
+        from jaxaccomp.generate import beam
+    except ImportError as error:
+        raise CollectionError("--beam-runner needs Apache Beam: pip install 'jaxaccomp[beam]'") from error
+    clock = Clock()
+    limits = (float(config.time_limit), config.memory_limit)
+    for entry in beam.run(ledger.orders(), settings, load, config.beam_runner, config.beam_options, *limits):
+        ledger.settle(entry)
+        clock.windows += entry.get("windows", 0)
+    return clock
+
+
+@dataclass(frozen=True)
+class Band:
+    """The model on every local device.
+
+    Attributes:
+        decoders: for each device, what hands it a batch and returns tokens to be.
+        batch_size: windows in a batch.
+    """
+
+    decoders: list[Callable[[Batch], Any]]
+    batch_size: int
+
+    @classmethod
+    def load(cls, checkpoint: str, music: Music, batch_size: int = 0) -> "Band":
+        """Loads a checkpoint onto every local device.
+
+        Args:
+            checkpoint: name or path.
+            music: how to play.
+            batch_size: windows in a batch; 0 for the backend's own.
+        """
+        import jax
+
+        from jaxaccomp.generate import accompanist
+
+        band = accompanist.load(checkpoint)
+        decoders = []
+        for device in jax.local_devices():
+            player = accompanist.Accompanist(band.config, jax.device_put(band.params, device))
+            decoders.append(partial(_decode, player, device, music))
+        return cls(decoders, batch_size or BATCH_SIZES.get(jax.default_backend(), 64))
+
+
+def _decode(player: Any, device: Any, music: Music, batch: Batch) -> Any:
+    import jax
+
+    with jax.default_device(device):
+        return player.play(
+            batch.melody_BL,
+            batch.fingerprints,
+            batch.windows_B,
+            seed=music.seed,
+            temperature=music.temperature,
+            parts=music.parts,
+            spread=music.spread,
+        ).tokens_BLP
+
+
+class _Ledger:
+    """Between the manifest and the conveyor: what there is to do, and what was done."""
+
+    def __init__(self, book: Manifest, songs: Inputs, stamp: Entry, force: bool, bar: tqdm):
+        self.fresh = 0
+        self._book, self._songs, self._stamp, self._bar = book, songs, stamp, bar
+        if force:
+            book.forget()
+
+    def orders(self) -> Iterator[Order]:
+        """Every song, with the content for which nothing would have to be done."""
+        for name in self._songs.names:
+            entry, output = self._book.entry(name), self._songs.output(name)
+            settled = entry is not None and self._is_ours(entry) and entry["code"] not in RETRIED
+            if settled and entry["status"] == DONE:
+                settled = entry["outputs"] == [output] and bool(self._book.results(name))
+            yield Order(name, self._songs.path(name), output, entry["sha256"] if settled else None)
+
+    def settle(self, entry: Entry) -> None:
+        """Writes a song's fate down."""
+        self._book.append({**entry, **self._stamp})
+        self.fresh += 1
+        self._bar.update()
+
+    def pass_over(self, order: Order, mine: bool) -> None:
+        """A song that is settled already, or none of ours."""
+        if not mine:
+            self._book.drop(order.name)
+        self._bar.update()
+
+    def twin(self, digest: str) -> Entry | None:
+        """A song of the same content that is done and still there."""
+        entry = self._book.twin(digest)
+        return entry if entry and self._is_ours(entry) and self._book.results(entry["input"]) else None
+
+    def _is_ours(self, entry: Entry) -> bool:
+        return all(entry.get(name) == value for name, value in self._stamp.items())
+
+
+def _summary(book: Manifest, songs: Inputs, clock: Clock, fresh: int, elapsed_s: float, strict: bool) -> Summary:
+    entries = [(name, entry["status"], entry["code"]) for name in songs.names if (entry := book.entry(name))]
+    counts = Counter(status for _, status, _ in entries)
+    reasons = Counter((status, code) for _, status, code in entries if status != DONE)
+    named = any(status == FAILED and name in songs.named for name, status, _ in entries)
+    figures = {
+        "seconds": elapsed_s,
+        "songs": float(fresh),
+        "songs_per_s": fresh / elapsed_s,
+        "windows": float(clock.windows),
+        "windows_per_s": clock.windows / elapsed_s,
+        "device_busy_share": clock.busy_s / clock.decode_s if clock.decode_s else 0.0,
+        "decode_s": clock.decode_s,
+        "device_s": clock.busy_s,
+        "read_s": clock.read_s,
+        "write_s": clock.write_s,
+        "twins": float(clock.twins),
+        "worker_deaths": float(clock.deaths),
+    }
+    lines = [
+        f"{len(entries)} songs: {counts[DONE]} done, {counts[SKIPPED]} skipped, {counts[FAILED]} failed"
+        + (f" ({len(entries) - fresh} of them settled before)" if fresh < len(entries) else "")
+    ]
+    lines += [f"  {status:8}{code:20}{number:8}" for (status, code), number in sorted(reasons.items())]
+    if fresh:
+        lines += [
+            f"  speed   {figures['songs_per_s']:.1f} songs/s, {figures['windows_per_s']:.1f} windows/s; "
+            f"device busy {figures['device_busy_share']:.0%} of the {clock.decode_s:.1f} s from first to last batch",
+            f"  time    {elapsed_s:.1f} s in all; device {clock.busy_s:.1f} s; workers read {clock.read_s:.1f} s, "
+            f"wrote {clock.write_s:.1f} s",
+            f"  twins   {clock.twins} songs of the same content as another, decoded once" if clock.twins else "",
+            f"  deaths  {clock.deaths} worker processes died and were replaced" if clock.deaths else "",
+            "  slowest " + ", ".join(f"{name} {seconds:.2f} s" for seconds, name in sorted(clock.slowest)[::-1]),
+        ]
+    exit_code = int(bool(counts[FAILED]) and (strict or named))
+    return Summary(dict(counts), dict(reasons), figures, "\n".join(filter(None, lines)), exit_code)

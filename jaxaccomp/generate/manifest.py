@@ -4,10 +4,11 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from jaxaccomp.errors import CollectionError
 
@@ -78,6 +79,14 @@ class Manifest:
         except OSError as error:
             raise CollectionError(f"{self.path}: {error.strerror}; free some space and run the same command") from error
         self._note(entry, offset)
+
+    def drop(self, name: str) -> None:
+        """Leaves a song out of the finished manifest."""
+        self._offsets.pop(name, None)
+
+    def forget(self) -> None:
+        """Knows of no song any more; the file keeps its lines until `finish`."""
+        self._offsets, self._songs = {}, {}
 
     def finish(self, names: Iterable[str]) -> None:
         """Rewrites the file sorted by song, one line each.
@@ -194,6 +203,32 @@ def merge(sources: Sequence[Path], target: Path) -> dict[str, int]:
     return counts
 
 
+def merge_into(sources: Sequence[Path], folder: Path) -> dict[str, int]:
+    """Merges manifests into a folder's `manifest.jsonl`; of two processes that do so at once, one waits."""
+    with _locked(folder / f".{NAME}.lock", wait=True):
+        return merge(sources, folder / NAME)
+
+
+def gather(source: Path, folder: Path) -> None:
+    """Links the results that a manifest tells of to another folder, or copies them if that is on another disk.
+
+    Raises:
+        CollectionError: a result is missing or cannot be put there.
+    """
+    for entry in read(source):
+        for output in entry.get("outputs", ()):
+            result, target = source.parent / output, folder / output
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                try:
+                    os.link(result, target)
+                except OSError:
+                    shutil.copyfile(result, target)
+            except OSError as error:
+                raise CollectionError(f"{result}: cannot be put to {target} ({error.strerror})") from error
+
+
 def _line(entry: Entry) -> bytes:
     return json.dumps(entry).encode("ascii") + b"\n"  # ASCII: a file name that is no valid text survives as \udcXX
 
@@ -239,14 +274,14 @@ def _index(path: Path) -> tuple[dict[str, int], dict[bytes, int], int]:
     return names, songs, 0
 
 
-def _locked(path: Path):
+def _locked(path: Path, wait: bool = False) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "w")  # noqa: SIM115 — held as long as the run
     except OSError as error:
         raise CollectionError(f"{path.parent}: results cannot be written there ({error.strerror})") from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError as error:
         file.close()
         raise CollectionError(

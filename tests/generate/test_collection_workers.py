@@ -85,13 +85,10 @@ def test_workers_hold_no_jax(workers):
 
 def test_workers_that_cannot_start_are_a_sentence(monkeypatch, capfd):
     monkeypatch.setattr("jaxaccomp.generate.workers._serve", os._exit)  # refuses its arguments, and dies of that
-    with (
-        pytest.raises(CollectionError, match="before their first job"),
-        Workers(1, time_limit_s=9.0, memory_limit_mib=300) as pool,
-    ):
-        pool.submit(Job(abs, (1,)))
-        while pool.pending:
-            list(pool.results())
+    pool = Workers(1, time_limit_s=9.0, memory_limit_mib=300)
+    with pytest.raises(CollectionError, match="before their first job"):
+        _settle(pool, Job(abs, (1,)))
+    pool.close()
     capfd.readouterr()
 
 
@@ -158,7 +155,8 @@ def test_a_device_failure_is_a_sentence():
 
     packer = Packer(4)
     packer.add(_parcels([4])[0])
-    with Device(fails) as device, pytest.raises(CollectionError, match=r"4 windows \(RESOURCE_EXHAUSTED.*smaller"):
+    with Device(fails) as device:
         device.submit(packer.take())
-        while True:
+        assert device.news.poll(5)
+        with pytest.raises(CollectionError, match=r"4 windows \(RESOURCE_EXHAUSTED.*smaller"):
             list(device.results())

@@ -1,0 +1,135 @@
+"""A whole collection, end to end: read, choose, decode, stitch, write; against a plain loop over `accompany()`."""
+
+import argparse
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxaccomp.bench import machine
+from jaxaccomp.errors import CollectionError
+from jaxaccomp.music import events as smf
+from jaxaccomp.music import midi
+
+_WARM_UP_SONGS = 8
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declares what to accompany, and how."""
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="songs to accompany (default: the demo tunes)")
+    parser.add_argument("--songs", type=int, metavar="N", help="how many; more than there are: copies (default: 500)")
+    parser.add_argument(
+        "--loop-songs", type=int, metavar="N", help="how many of them the plain loop is timed on (default: 60)"
+    )
+    parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
+    parser.add_argument("--batch-size", type=int, default=0, metavar="N", help="windows decoded at a time")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read and write songs")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Times a collection run, and then the loop on some of the same songs, in the same process."""
+    from jaxaccomp.generate import accompanist, collection
+    from jaxaccomp.generate.collection import CollectionConfig
+
+    config = CollectionConfig(batch_size=arguments.batch_size, workers=arguments.workers)
+    count = arguments.songs or (40 if arguments.quick else 500)
+    loop_count = min(count, arguments.loop_songs or (10 if arguments.quick else 60))
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        songs = _multiply(_sources(arguments.folder), count, place / "songs")
+        collection.run(songs[:_WARM_UP_SONGS], place / "warm", config, checkpoint=arguments.checkpoint)
+        summary = collection.run([place / "songs"], place / "out", config, checkpoint=arguments.checkpoint)
+        if not summary.counts.get("done"):
+            raise CollectionError(f"none of the {count} songs could be accompanied:\n{summary.text}")
+        band = accompanist.load(arguments.checkpoint)
+        loop_s = min(_loop(band, songs[:loop_count], place / f"loop{i}") for i in range(2))  # the first one compiles
+    workers = config.workers or os.cpu_count() or 1
+    figures = dict(summary.figures)
+    return {
+        **figures,
+        "counts": dict(summary.counts),
+        "workers": workers,
+        "batch_size": config.batch_size or None,
+        "loop_songs": loop_count,
+        "loop_songs_per_s": loop_count / loop_s,
+        "ratio_to_loop": figures["songs_per_s"] * loop_s / loop_count,
+        "peak_memory_mib": _peak_memory_mib(workers),
+        "checkpoint": str(arguments.checkpoint),
+        "machine": machine.describe(),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results for people."""
+    here, songs = results["machine"], results["songs"]
+    rows = [
+        ("songs/s", f"{results['songs_per_s']:.2f}"),
+        ("windows/s", f"{results['windows_per_s']:.1f}"),
+        ("device busy", f"{results['device_busy_share']:.1%} of {results['decode_s']:.1f} s"),
+        ("plain loop, songs/s", f"{results['loop_songs_per_s']:.2f} ({results['loop_songs']} songs)"),
+        ("ratio", f"{results['ratio_to_loop']:.2f}"),
+        ("reading, ms a song", f"{1e3 * results['read_s'] / songs:.1f}, in {results['workers']} workers"),
+        ("decoding, ms a song", f"{1e3 * results['device_s'] / songs:.1f}"),
+        ("writing, ms a song", f"{1e3 * results['write_s'] / songs:.1f}"),
+        ("peak memory, MiB", f"{results['peak_memory_mib']:.0f}, workers included"),
+    ]
+    title = f"{songs:.0f} songs, {results['windows']:.0f} windows, {results['checkpoint']}, {here['processor']}"
+    return "\n".join([title, *(f"  {name:22}{value}" for name, value in rows)])
+
+
+def _sources(folder: Path | None) -> list[Path]:
+    if folder is None:
+        from jaxaccomp import demos
+
+        return [demos.path(name) for name in demos.names()]
+    from jaxaccomp.generate import inputs
+
+    found = inputs.find([folder], folder / "none")
+    return [found.path(name) for name in found.names]
+
+
+def _multiply(sources: Sequence[Path], count: int, folder: Path) -> list[Path]:
+    """`count` songs in a folder, the same each time: a selection, or copies that differ in a comment."""
+    folder.mkdir()
+    order = random.Random(0).sample(range(len(sources)), len(sources))
+    made = []
+    for i in range(count):
+        source, path = sources[order[i % len(order)]], folder / f"{i:06}.mid"
+        if i < len(order):
+            path.symlink_to(source.absolute())
+        else:
+            path.write_bytes(_with_comment(midi.read(source), f"copy {i}"))
+        made.append(path)
+    return made
+
+
+def _with_comment(score: midi.Score, text: str) -> bytes:
+    chunks = [score.data[start - 8 : end] for start, end in score.header.chunks]
+    comment = midi.encode_marks([(0, smf.meta(smf.TEXT, text.encode()))])
+    return midi.assemble(1, score.ticks_per_quarter, [*chunks, comment])
+
+
+def _loop(band: Any, songs: Sequence[Path], out: Path) -> float:
+    """Seconds that a plain loop takes."""
+    from jaxaccomp.errors import MidiError
+
+    out.mkdir()
+    start_s = time.perf_counter()
+    for path in songs:
+        try:
+            band.accompany(path)[0].score.write(out / path.name)
+        except MidiError as error:
+            print(error, file=sys.stderr)
+    return time.perf_counter() - start_s
+
+
+def _peak_memory_mib(workers: int) -> float:
+    """At most this: the largest this process was, and for each worker the largest that any of them was."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (own + workers * child) / unit

@@ -1,0 +1,109 @@
+"""A collection as an Apache Beam pipeline: for clusters of CPUs, with a file system that all workers share.
+
+Each bundle of songs goes the same way as on one machine, through a `Conveyor` of its own with one worker process, so a
+damaged file costs that file here too, and the notes are the same. Needs the extra `[beam]`.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from jaxaccomp.errors import CollectionError
+from jaxaccomp.generate import manifest
+from jaxaccomp.generate.conveyor import Conveyor, Order
+from jaxaccomp.generate.manifest import Entry
+from jaxaccomp.generate.songfile import Settings
+from jaxaccomp.generate.workers import Workers
+
+_SONGS_IN_BUNDLE = 64
+
+
+class Accompany(beam.DoFn):
+    """Orders of songs → JSON lines of the manifest."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Any], time_limit_s: float, memory_limit_mib: int):
+        """Takes what is needed, all of it picklable.
+
+        Args:
+            settings: of reading and writing.
+            load: makes a `collection.Band`; called once in each of Beam's processes.
+            time_limit_s: for one file.
+            memory_limit_mib: for one file.
+        """
+        self._settings, self._load = settings, load
+        self._limits = {"time_limit_s": time_limit_s, "memory_limit_mib": memory_limit_mib}
+
+    def setup(self) -> None:
+        """Starts the worker and loads the model."""
+        self._workers = Workers(1, **self._limits)
+        self._band = self._load()
+
+    def process(self, orders: Sequence[Order]) -> Iterator[str]:
+        """Settles some songs."""
+        entries: list[Entry] = []
+        Conveyor(self._workers, self._band.decoders, self._band.batch_size, self._settings, entries.append).run(orders)
+        for entry in entries:
+            yield json.dumps(entry)
+
+    def teardown(self) -> None:
+        """Ends the worker."""
+        self._workers.close()
+
+
+def run(
+    orders: Iterable[Order],
+    settings: Settings,
+    load: Callable[[], Any],
+    runner: str,
+    options: str,
+    time_limit_s: float,
+    memory_limit_mib: int,
+) -> Iterator[Entry]:
+    """Runs the pipeline to its end.
+
+    Args:
+        orders: all songs.
+        settings: of reading and writing.
+        load: see `Accompany`.
+        runner: name of a Beam runner.
+        options: of the pipeline, as on a command line.
+        time_limit_s: for one file.
+        memory_limit_mib: for one file.
+
+    Yields:
+        The entries of the songs that were settled.
+
+    Raises:
+        CollectionError: the pipeline failed.
+    """
+    bundles, bundle = [], []
+    for order in orders:
+        bundle.append(order)
+        if len(bundle) == _SONGS_IN_BUNDLE:
+            bundles.append(bundle)
+            bundle = []
+    if bundle:
+        bundles.append(bundle)
+    lines = settings.staging / "entries"
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions(options.split(), runner=runner))
+        (
+            pipeline
+            | "songs" >> beam.Create(bundles)
+            | "spread" >> beam.Reshuffle()
+            | "accompany" >> beam.ParDo(Accompany(settings, load, time_limit_s, memory_limit_mib))
+            | "write down" >> beam.io.WriteToText(str(lines))
+        )
+        pipeline.run().wait_until_finish()
+    except CollectionError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CollectionError(
+            f"the Beam pipeline on {runner} failed ({reason[0]}); the same command does what is missing"
+        ) from error
+    for path in sorted(settings.staging.glob("entries*")):
+        yield from manifest.read(path)
