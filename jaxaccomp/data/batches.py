@@ -49,6 +49,7 @@ class Batches:
         song_cap: int = SONG_CAP,
         process_index: int = 0,
         process_count: int = 1,
+        latent_size: int | None = None,
     ):
         """Opens a split; what fits in memory is loaded here, once.
 
@@ -61,15 +62,19 @@ class Batches:
             song_cap: windows of a song that an epoch draws at most.
             process_index: which share this process reads, `jax.process_index()`.
             process_count: number of shares, `jax.process_count()`.
+            latent_size: for latents, the size of z that the model has.
 
         Raises:
-            DatasetError: no dataset there, an empty split, or a batch that does not divide into equal shares.
+            DatasetError: no dataset there, an empty split, latents of another size, or a batch that does not divide
+                into equal shares.
         """
         if batch_size < 1 or batch_size % process_count:
             raise DatasetError(
                 f"a batch of {batch_size} examples does not divide into {process_count} equal shares, one for each "
                 f"process; choose a multiple of {process_count}"
             )
+        if latent_size is not None:
+            shards.require_latent_size(source, latent_size)
         self._data = shards.open_split(source, split)
         if not len(self._data):
             raise DatasetError(f"{source}: the split '{split}' holds no examples; add songs, or choose another split")
@@ -96,14 +101,23 @@ class Batches:
         Returns:
             Arrays of `batch_size / process_count` examples, by feature.
         """
-        epoch, position = divmod(step, self.steps_per_epoch)
-        rows = self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+        rows = self.rows(step)
         share = self._share()
         batch = self._data.take(rows[share])
         if "tokens" in batch:
             draws_BU = np.random.default_rng([self.seed, step, 1]).random((self.batch_size, augmentations.DRAWS))
             batch["tokens"] = augmentations.augment(batch["tokens"], draws_BU[share], self.augmentation)
         return _widened(batch)
+
+    def rows(self, step: int) -> np.ndarray:
+        """Rows of the split that make up the global batch of a step."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def rows(self, step: int) -> np.ndarray:
+        """Rows of the split that make up the global batch of a step, over all processes."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
     def stream(self, start_step: int = 0, place: Callable[[Batch], Any] | None = None, depth: int = 2) -> "Stream":
         """Batches from `start_step` on without end, prepared ahead by a thread of their own.
@@ -168,9 +182,7 @@ class Stream:
         waited_s: time its consumer has spent waiting for batches, in seconds.
     """
 
-    def __init__(
-        self, make: Callable[[int], Batch], start_step: int, place: Callable[[Batch], Any] | None, depth: int
-    ):
+    def __init__(self, make: Callable[[int], Batch], start_step: int, place: Callable[[Batch], Any] | None, depth: int):
         self.waited_s = 0.0
         self._ready: queue.Queue = queue.Queue(maxsize=depth)
         self._stopped = threading.Event()

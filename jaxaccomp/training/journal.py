@@ -1,0 +1,89 @@
+"""What a run tells: lines of `metrics.jsonl`, TensorBoard, and one line on the terminal that keeps moving."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Journal:
+    """Writes the metrics of one run; in processes other than the first it keeps silent.
+
+    Resuming cuts lines of steps that are not part of the resumed state, so that each step is told once.
+    """
+
+    def __init__(self, workdir: Path, first_step: int, steps: int, examples_per_step: int, silent: bool = False):
+        self._silent = silent
+        self._examples = examples_per_step
+        self._mark = (first_step, time.perf_counter())
+        if silent:
+            return
+        path = workdir / "metrics.jsonl"
+        _cut(path, first_step)
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._bar = tqdm(
+            total=steps, initial=first_step, unit="step", dynamic_ncols=True, file=sys.stderr, mininterval=1.0
+        )
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._silent:
+            return
+        self._bar.close()
+        self._board.close()
+        self._file.close()
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        if not self._silent:
+            self._bar.update(step - self._bar.n)
+
+    def training(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Tells the metrics of a training step, with the examples per second since the last time."""
+        before, then = self._mark
+        self._mark = (step, time.perf_counter())
+        rate = (step - before) * self._examples / max(self._mark[1] - then, 1e-9)
+        self.write(step, {**metrics, "examples_per_s": rate})
+        if not self._silent:
+            self._bar.set_postfix_str(f"loss {metrics['loss']:.1f}, {rate:.0f} examples/s", refresh=False)
+
+    def write(self, step: int, metrics: Mapping[str, float], group: str = "train") -> None:
+        """Appends one line, at once on disk, and the same to TensorBoard."""
+        if self._silent:
+            return
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(f"{group}/{name}", value, step)
+
+    def say(self, text: str) -> None:
+        """One line above the bar."""
+        if not self._silent:
+            self._bar.write(text, file=sys.stderr)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`; one that a killed run left half written is passed over."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def _cut(path: Path, last_step: int) -> None:
+    kept = [line for line in read(path) if line["step"] <= last_step]
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -1,0 +1,102 @@
+"""What a run is asked to do: settings of the loop, of the optimiser and of the two objectives.
+
+Every field is a flag of `train.py` and a key of the JSON file given to `--config`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxaccomp.config import require, setting
+from jaxaccomp.data.augmentation import Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings both objectives share."""
+
+    steps: int = setting(20_000, "optimiser steps in the whole run")
+    batch_size: int = setting(16, "windows in a step, over all devices and processes")
+    accumulation: int = setting(1, "parts a device cuts its share of the batch into, one after another")
+    seed: int = setting(0, "number that all randomness of the run derives from")
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", "type the models compute in; parameters and optimiser state are always float32"
+    )
+
+    optimizer: Literal["adam", "reference", "rmsprop"] = setting(
+        "adam", "update rule; reference is Adam in TensorFlow's form, which adds eps to the uncorrected root"
+    )
+    schedule: Literal["cosine", "trapezoid", "constant", "reference"] = setting(
+        "cosine", "learning rate over the run; trapezoid stays level, then falls in a straight line to 0"
+    )
+    learning_rate: float = setting(5e-3, "peak rate of cells, token rows and heads of what decodes")
+    slow_learning_rate: float = setting(2e-3, "peak rate of everything before that")
+    warmup: int = setting(100, "steps over which the rate rises from 0")
+    cooldown: float = setting(0.4, "share of the run in which the trapezoid falls")
+    clip: float = setting(1.0, "largest global norm of the gradient")
+    weight_decay: float = setting(0.0, "decoupled weight decay of kernels, per unit of learning rate")
+    ema: float = setting(0.999, "decay of the moving average of the weights, which is what is measured and exported")
+
+    log_every: int = setting(50, "steps between lines of metrics.jsonl")
+    evaluate_every: int = setting(1000, "steps between measurements on the validation split")
+    evaluate_windows: int = setting(256, "validation windows measured each time")
+    checkpoint_every: int = setting(500, "steps between saves of the state to resume from")
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        for field in ("steps", "batch_size", "accumulation", "log_every", "evaluate_every", "checkpoint_every"):
+            require(getattr(self, field) > 0, f"{name}.{field} must be positive, got {getattr(self, field)}")
+        require(self.evaluate_windows > 0, f"{name}.evaluate_windows must be positive, got {self.evaluate_windows}")
+        for field in ("learning_rate", "slow_learning_rate", "clip"):
+            require(getattr(self, field) > 0, f"{name}.{field} must be positive, got {getattr(self, field)}")
+        require(self.warmup >= 0, f"{name}.warmup must not be negative, got {self.warmup}")
+        require(0 <= self.ema < 1, f"{name}.ema must lie in [0, 1), got {self.ema}")
+        require(0 < self.cooldown <= 1, f"{name}.cooldown must lie in (0, 1], got {self.cooldown}")
+        require(self.weight_decay >= 0, f"{name}.weight_decay must not be negative, got {self.weight_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAERecipe(Recipe):
+    """Settings of a MusicVAE run."""
+
+    beta: float = setting(0.2, "weight of the KL term")
+    beta_warmup: int = setting(1, "steps until the KL term has its full weight; 1 is the reference's way")
+    free_bits: float = setting(64.0, "bits of total KL a window has for free")
+    token_dropout: tuple[float, ...] = setting(
+        (0.2, 0.2, 0.3), "share of previous tokens hidden from the melody, bass and drum decoder"
+    )
+    lowest_shift: int = setting(-5, "largest transposition of melody and bass downwards, semitones")
+    highest_shift: int = setting(6, "largest transposition of melody and bass upwards, semitones")
+    drum_drop: float = setting(0.1, "share of windows that lose their hats, and likewise ride, crash and toms")
+    drum_swap: float = setting(0.2, "share of windows in which drums change places, as hat with ride, or the toms")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.augmentation  # checks its own values
+        require(
+            len(self.token_dropout) == 3 and all(0 <= rate < 1 for rate in self.token_dropout),
+            f"VAERecipe.token_dropout must be three shares in [0, 1), got {self.token_dropout}",
+        )
+        require(self.beta >= 0, f"VAERecipe.beta must not be negative, got {self.beta}")
+        require(self.beta_warmup >= 0, f"VAERecipe.beta_warmup must not be negative, got {self.beta_warmup}")
+        require(self.free_bits >= 0, f"VAERecipe.free_bits must not be negative, got {self.free_bits}")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training windows are varied."""
+        return Augmentation(
+            lowest_shift=self.lowest_shift,
+            highest_shift=self.highest_shift,
+            drum_drop=self.drum_drop,
+            drum_swap=self.drum_swap,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateRecipe(Recipe):
+    """Settings of a surrogate run."""
+
+    steps: int = setting(4_000, "optimiser steps in the whole run")
+    batch_size: int = setting(64, "windows in a step, over all devices and processes")
+    learning_rate: float = setting(2e-3, "peak rate of the head")
+    slow_learning_rate: float = setting(1e-3, "peak rate of the recurrent layers")
+    evaluate_every: int = setting(250, "steps between measurements on the validation split")
