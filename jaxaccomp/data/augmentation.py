@@ -101,9 +101,7 @@ def augment(
     """
     if augmentation == NONE:
         return tokens_BLP
-    pitches_BLK = transpose(
-        tokens_BLP[:, :, :2], draws_BU[:, 0], augmentation.lowest_shift, augmentation.highest_shift
-    )
+    pitches_BLK = transpose(tokens_BLP[:, :, :2], draws_BU[:, 0], augmentation.lowest_shift, augmentation.highest_shift)
     drums_BL = tokens_BLP[:, :, 2]
     if augmentation.drum_swap:
         swap_B = np.where(

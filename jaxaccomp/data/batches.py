@@ -110,11 +110,6 @@ class Batches:
         return _widened(batch)
 
     def rows(self, step: int) -> np.ndarray:
-        """Rows of the split that make up the global batch of a step."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
-
-    def rows(self, step: int) -> np.ndarray:
         """Rows of the split that make up the global batch of a step, over all processes."""
         epoch, position = divmod(step, self.steps_per_epoch)
         return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]

@@ -74,7 +74,9 @@ def splits(leaders: np.ndarray, stems: Sequence[str], contents: Sequence[str]) -
     return [chosen[leader] for leader in leaders.tolist()]
 
 
-def repeated_across(windows: Sequence[np.ndarray], split_of_song: Sequence[str], order: Sequence[str]) -> list[np.ndarray]:
+def repeated_across(
+    windows: Sequence[np.ndarray], split_of_song: Sequence[str], order: Sequence[str]
+) -> list[np.ndarray]:
     """Windows to leave out so that no window lies in two splits.
 
     Songs that share only nearly empty windows stay apart; of such windows the copies in the first split of `order`

@@ -19,10 +19,10 @@ from jaxaccomp.errors import DatasetError
 VERSION = "1.0.0"
 SPLITS = ("train", "validation", "test")
 SONGS = "songs.jsonl"
-EXAMPLES_PER_SHARD = 32768
-"""A shard of this many windows is some 5–20 MB."""
 MEMORY_BYTES = 12 << 30
 """A split that takes more than this once decoded is read from disk example by example."""
+MODEL_INPUTS = ("tokens", "melody", "bass", "drums", "mean", "scale")
+"""Features that are kept in memory; the others tell where an example comes from."""
 _READ_AHEAD = 8192
 
 
@@ -55,9 +55,15 @@ def shard_file(folder: Path, name: str, split: str, shard: int, count: int) -> P
     return folder / f"{name}-{split}.array_record-{shard:05d}-of-{count:05d}"
 
 
-def lengths(examples: int, shard_count: int | None = None) -> list[int]:
-    """Examples of each shard of a split: as equal as can be, the longer ones first."""
-    count = shard_count or -(-examples // EXAMPLES_PER_SHARD)
+def lengths(examples: int, shard_count: int | None, examples_per_shard: int) -> list[int]:
+    """Examples of each shard of a split: as equal as can be, the longer ones first.
+
+    Args:
+        examples: of the split.
+        shard_count: how many shards; None leaves it to the next.
+        examples_per_shard: how many examples a shard holds at most.
+    """
+    count = shard_count or -(-examples // examples_per_shard)
     count = max(1, min(count, examples)) if examples else 0
     return [examples // count + (shard < examples % count) for shard in range(count)]
 
@@ -163,6 +169,26 @@ def read_metadata(source: str | Path) -> dict[str, Any]:
         raise DatasetError(f"{folder}: the metadata is damaged ({error}); write the dataset again") from error
 
 
+def require_latent_size(source: str | Path, latent_size: int) -> None:
+    """Refuses a dataset that does not hold latents of a model's size.
+
+    Raises:
+        DatasetError: it holds windows, or latents of a MusicVAE with another z.
+    """
+    metadata = read_metadata(source)
+    stored = metadata.get("latent_size")
+    if stored is None:
+        raise DatasetError(
+            f"{source}: holds {metadata['name']}, expected latents; make them with: python -m jaxaccomp latents "
+            f"--windows {source} --checkpoint C --out DIR"
+        )
+    if stored != latent_size:
+        raise DatasetError(
+            f"{source}: holds latents of {stored} dimensions, made by checkpoint {str(metadata['checkpoint'])[:12]}, "
+            f"and the model's latent has {latent_size}; make latents with the checkpoint you use"
+        )
+
+
 class Split:
     """The examples of one split, by row.
 
@@ -193,27 +219,30 @@ class Split:
             )
         self._readers: dict[int, Any] = {}
         self._memory: dict[str, np.ndarray] | None = None
-        arrays = {column: spec for column, spec in self._columns.items() if _is_model_input(column)}
-        size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in arrays.values())
-        self._arrays = arrays
+        self._inputs = tuple(column for column in MODEL_INPUTS if column in self._columns)
+        shapes = [self._columns[column] for column in self._inputs]
+        size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in shapes)
         if len(self) * size <= memory_bytes:
-            self._memory = self.read(range(len(self)), tuple(arrays))
+            self._memory = self.read(range(len(self)), self._inputs)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Model inputs of some rows, in the order asked for."""
-        if self._memory is not None:
+    def take(self, rows: np.ndarray, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+        """Features of some rows, in the order asked for; what a model reads, or the named ones."""
+        if self._memory is not None and names is None:
             return {name: column[rows] for name, column in self._memory.items()}
+        wanted = {name: self._columns[name] for name in (names or self._inputs)}
         records: list[bytes | None] = [None] * len(rows)
         shard_B = np.searchsorted(self._ends, rows, side="right")
         for shard in np.unique(shard_B):
             where = np.flatnonzero(shard_B == shard)
             start = self._ends[shard - 1] if shard else 0
-            for place, record in zip(where, self._reader(shard).read([int(r - start) for r in rows[where]]), strict=True):
+            for place, record in zip(
+                where, self._reader(shard).read([int(r - start) for r in rows[where]]), strict=True
+            ):
                 records[place] = record
-        return _decoded(records, self._arrays)
+        return _decoded(records, wanted)
 
     def read(self, rows: range, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
         """Features of a run of rows; all features, or the named ones. Texts come as bytes."""
@@ -258,10 +287,6 @@ def read_songs(folder: Path) -> list[dict[str, Any]]:
             return [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise DatasetError(f"{folder / SONGS}: not readable ({error}); write the dataset again") from error
-
-
-def _is_model_input(name: str) -> bool:
-    return name in ("tokens", "melody", "bass", "drums", "mean", "scale")
 
 
 def _columns(folder: Path) -> dict[str, tuple[tuple[int, ...], Any]]:

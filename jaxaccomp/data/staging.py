@@ -166,7 +166,9 @@ class Archive:
             self._arrays = np.load(path)
             self.entry: dict[str, Any] = json.loads(self._arrays["entry"].tobytes())
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{path}: not a readable archive of windows ({error}); delete it and run again") from error
+            raise DatasetError(
+                f"{path}: not a readable archive of windows ({error}); delete it and run again"
+            ) from error
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -179,9 +181,7 @@ class Archive:
 def fingerprints(tokens: np.ndarray) -> np.ndarray:
     """One uint64 for each row of tokens [N, …], equal for equal rows."""
     rows = np.ascontiguousarray(tokens, np.int16)
-    return np.array(
-        [int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little") for row in rows], np.uint64
-    )
+    return np.array([int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little") for row in rows], np.uint64)
 
 
 def marks(windows_NLP: WindowTokens, prints_N: np.ndarray) -> np.ndarray:
@@ -208,4 +208,3 @@ def spread(count: int, limit: int | None) -> Int[np.ndarray, "K"]:
     if limit is None or count <= limit:
         return np.arange(count)
     return np.arange(limit) * count // limit
-

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from jaxaccomp import config as configs
 from jaxaccomp.arrays import STEPS
@@ -35,9 +36,11 @@ COLUMNS = {
 }
 """`segment` counts stretches of one tempo and metre from 0, `bar` from the segment's start; `qpm` is its tempo."""
 DESCRIPTION = (
-    "16-bar windows of songs: tokens of melody, bass and drums (axis 1) at each sixteenth (axis 0). `song` is a hash of "
-    "the notes, `segment` and `bar` tell where the window begins, `instruments` and `programs` whose notes it holds."
+    "16-bar windows of songs: tokens of melody, bass and drums (axis 1) at each sixteenth (axis 0). `song` is a hash "
+    "of the notes, `segment` and `bar` tell where the window begins, `instruments` and `programs` whose notes it holds."
 )
+EXAMPLES_PER_SHARD = 32768
+"""Some 15 MB."""
 FILE_SECONDS = 120.0
 """A worker that takes longer over one file is killed."""
 _SHARD_SECONDS = 7200.0
@@ -76,7 +79,7 @@ def build(
     workers: int = 1,
     shard_count: int | None = None,
     engine: Engine | None = None,
-    progress: Callable[..., Any] | None = None,
+    progress: Callable[..., Any] = tqdm,
 ) -> dict[str, Any]:
     """Writes the dataset, or takes up a run that was interrupted.
 
@@ -87,7 +90,7 @@ def build(
         workers: processes.
         shard_count: shards of each split; default one for each 32,768 windows.
         engine: what runs the work; default a pool of `workers` processes on this machine.
-        progress: wraps an iterable to show how far it is, called as `tqdm` is.
+        progress: shows how far it is, called as `tqdm` is.
 
     Returns:
         `windows` by split, `files` by ledger status, `folder`.
@@ -96,7 +99,6 @@ def build(
         DatasetError: no MIDI files, or the folder holds a dataset of other files or options.
     """
     engine = engine or (lambda function, jobs, limit_s: pool.run(function, jobs, workers, limit_s))
-    progress = progress or (lambda items, **_: items)
     if not source.is_dir():
         raise DatasetError(f"{source}: no such folder; expected a folder of MIDI files")
     files = list(staging.find(source))
@@ -112,7 +114,9 @@ def build(
     songs, ledger = _plan(files, archives)
     rows = {split: [song for song in songs if song.split == split and len(song.kept)] for split in shards.SPLITS}
     counts = {split: sum(len(song.kept) for song in members) for split, members in rows.items()}
-    shard_lengths = {split: shards.lengths(count, shard_count) for split, count in counts.items() if count}
+    shard_lengths = {
+        split: shards.lengths(count, shard_count, EXAMPLES_PER_SHARD) for split, count in counts.items() if count
+    }
     plan = _digest([options, [(song.content, song.split, song.kept.tolist()) for song in songs]])
     building = folder.parent / f".building-{plan[:16]}"
     building.mkdir(parents=True, exist_ok=True)

@@ -39,8 +39,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Builds the dataset and says what is in it."""
-    from tqdm import tqdm
-
     from jaxaccomp.data import windows
 
     for name in ("workers", "shards"):
@@ -60,7 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         shard_count=arguments.shards,
         engine=engine,
-        progress=tqdm,
     )
     files, counts = summary["files"], summary["windows"]
     print(f"{summary['folder']}")

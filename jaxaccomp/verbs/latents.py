@@ -1,0 +1,64 @@
+"""Encode a dataset of windows into MusicVAE's posteriors: `latents --windows DIR --checkpoint C --out DIR`.
+
+The dataset lies in DIR/trio_latents/1.0.0: for each window its parts' tokens, mean and scale of z, in the same split.
+All devices of all JAX processes take part, each process its own shards; a run that was interrupted continues when the
+same command is given again.
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxaccomp.errors import UsageError
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags."""
+    parser.add_argument(
+        "--windows", type=Path, required=True, metavar="DIR", help="dataset of windows, as `windows` wrote it"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="C", help="checkpoint folder, or a name such as trio-small"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the dataset goes")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="INT",
+        help="windows of a song, at most; they are spread over the song (default: all)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=256,
+        metavar="INT",
+        help="windows that a device encodes at a time (default: 256)",
+    )
+    parser.add_argument(
+        "--shards", type=int, metavar="INT", help="shards of each split (default: one for each 4,096 windows)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Encodes and says what is there."""
+    for name in ("limit", "batch_size", "shards"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be positive, got {value}")
+    from jaxaccomp.training import runtime
+
+    runtime.join_processes()
+    runtime.use_cores(arguments.batch_size * runtime.MOST_REPLICAS)
+    from jaxaccomp.data import latents
+
+    summary = latents.build(
+        arguments.windows,
+        arguments.checkpoint,
+        arguments.out,
+        batch_size=arguments.batch_size,
+        limit=arguments.limit,
+        shard_count=arguments.shards,
+    )
+    print(summary["folder"])
+    counts = ", ".join(f"{split} {count:,}" for split, count in summary["windows"].items())
+    print(f"  windows  {counts}; z of {summary['latent_size']} dimensions")
+    return 0
