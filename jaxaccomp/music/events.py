@@ -115,7 +115,7 @@ def parse_header(data: bytes, source: str) -> Header:
             raise MidiError(
                 "truncated",
                 source,
-                f"the chunk {kind_of_chunk!r} at byte {position} should end at byte {end}, the file ends at {len(data)}",
+                f"the chunk {kind_of_chunk!r} at byte {position} ends at byte {end}, but the file at {len(data)}",
             )
         if kind_of_chunk == b"MTrk":
             chunks.append((position + 8, end))
@@ -150,19 +150,20 @@ def decode(data: bytes, header: Header, source: str) -> Events:
 
 def _successors(padded: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each byte: where an event's body, its delta time's width, and the next event would be if one began there."""
+    rows = size + 2  # the file's end is a proper place to get to; one past it is where all that overruns it goes
     more = (padded >= 0x80).view(np.uint8)
-    delta_bytes = more[: size + 1] & more[1 : size + 2]
-    second = delta_bytes & more[2 : size + 3]
+    delta_bytes = more[:rows] & more[1 : rows + 1]
+    second = delta_bytes & more[2 : rows + 2]
     delta_bytes += second
-    delta_bytes += more[: size + 1]
+    delta_bytes += more[:rows]
     delta_bytes += 1
-    where = np.arange(size + 1)
+    where = np.arange(rows)
     where += delta_bytes
     status = padded.take(where, mode="clip")
     successor = where + _STEP.take(status)
     for p in np.flatnonzero(_VARIABLE.take(status)).tolist():
         successor[p] = _payload_range(padded, int(where[p]), size)[1]
-    np.minimum(successor, size, out=successor)
+    np.minimum(successor, size + 1, out=successor)
     return where, delta_bytes, successor
 
 
@@ -211,7 +212,6 @@ def _chain(successor: np.ndarray, chunks: tuple[tuple[int, int], ...]) -> tuple[
 def _walk(padded, where, successor, chunks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `_chain` does, one event after the other, knowing each event's running status: (position, chunk, end)."""
     position, chunk, ends = [], [], []
-    size = len(padded) - 8
     for index, (p, end) in enumerate(chunks):
         status = 0x90
         while p < end:
@@ -219,7 +219,7 @@ def _walk(padded, where, successor, chunks) -> tuple[np.ndarray, np.ndarray, np.
             byte = int(padded[body])
             if 0x80 <= byte < 0xF0:
                 status = byte
-            after = min(body + int(_DATA_BYTES[status]), size) if byte < 0x80 else int(successor[p])
+            after = body + int(_DATA_BYTES[status]) if byte < 0x80 else int(successor[p])
             position.append(p)
             chunk.append(index)
             ends.append(after)
