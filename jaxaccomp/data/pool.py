@@ -9,7 +9,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -31,21 +31,21 @@ class Lost:
 
 
 def run(
-    function: Callable[[Any], Any], items: Iterable[Any], workers: int, timeout_s: float
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int, timeout_s: float
 ) -> Iterator[tuple[Any, Any]]:
     """Applies a function to items in worker processes.
 
     Args:
         function: importable by name, as are its arguments and results picklable.
-        items: taken as workers become free.
-        workers: number of processes.
+        items: handed out in this order as workers become free.
+        workers: number of processes, at most.
         timeout_s: a worker is killed when an item takes longer.
 
     Yields:
         Pairs (item, result), in the order in which they are finished; a result is a `Lost` where there is none.
     """
     todo = iter(items)
-    crew = [_Worker(function) for _ in range(workers)]
+    crew = [_Worker(function) for _ in range(min(workers, len(items)))]
     try:
         idle, busy, again = list(crew), {}, []
         while True:

@@ -97,6 +97,8 @@ def stage(job: Job) -> None:
         arrays, entry = _windows(job)
     except MidiError as error:
         arrays, entry = {}, refusal(error.reason, str(error))
+    except Exception as error:  # a defect of this program, or no memory: it may cost this file, not the run
+        arrays, entry = {}, refusal("error", f"{job.file}: {type(error).__name__}: {error}")
     write(job.archive, entry, arrays)
 
 
