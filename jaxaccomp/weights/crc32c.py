@@ -6,7 +6,7 @@ rows of N 32-bit words; N remainders, one for each column, advance row by row an
 Source: RFC 3720 §12.1; masking: tensorflow/tsl lib/hash/crc32c.h.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -50,15 +50,14 @@ def _multiply(a: int, b: int) -> int:
     return product
 
 
+@cache
 def _power(exponent: int) -> int:
     """The polynomial x to the exponent."""
-    result, square = _ONE, _ONE >> 1
-    while exponent:
-        if exponent & 1:
-            result = _multiply(result, square)
-        square = _multiply(square, square)
-        exponent >>= 1
-    return result
+    if exponent < 2:
+        return _ONE >> exponent
+    half = _power(exponent // 2)
+    square = _multiply(half, half)
+    return _multiply(square, _ONE >> 1) if exponent % 2 else square
 
 
 @lru_cache(maxsize=64)
