@@ -8,6 +8,8 @@ ready *gates* and keeps one product with the recurrent rows per step.
 Source: magenta lstm_utils / tf.contrib.rnn.LSTMBlockCell @526d3eb.
 """
 
+import itertools
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from jaxtyping import Array, Float, Int
 FORGET_BIAS = 1.0
 """Added to the forget gate at run time; never part of the stored bias."""
 
-Layer = dict[str, Array]
+Layer = Mapping[str, Array]
 """`kernel` [inputs + H, G] and `bias` [G] of one layer and direction."""
 
 
@@ -36,11 +38,11 @@ def zero_carry(batch: int, units: int) -> Carry:
 
 
 def carries_from(state_BX: Float[Array, "B X"], sizes: tuple[int, ...]) -> tuple[Carry, ...]:
-    """Splits a concatenated state, in the order c, h of the first layer, c, h of the second, …"""
+    """Splits a concatenated state, in the order c, h of the first layer, c, h of the second, and so on."""
     edges = [0]
     for size in sizes:
         edges += [edges[-1] + size, edges[-1] + 2 * size]
-    pieces = [state_BX[:, a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [state_BX[:, a:b] for a, b in itertools.pairwise(edges)]
     return tuple(Carry(c, h) for c, h in zip(pieces[::2], pieces[1::2], strict=True))
 
 
@@ -75,8 +77,8 @@ def step(kernel_HG: Float[Array, "H G"], gates_BG: Float[Array, "B G"], carry: C
     return _activate(gates_BG + matmul(carry.h_BH, kernel_HG, dtype), carry.c_BH)[0]
 
 
-def _activate(gates_BG: Array, c_BH: Array) -> tuple[Carry, Array, Array]:
-    """The nonlinear half of a step: new state, activated gates, tanh of the new cell.
+def _activate(gates_BG: Array, c_BH: Array) -> tuple[Carry, Array]:
+    """The nonlinear half of a step: new state and activated gates.
 
     All four gates go through one tanh, since sigmoid(x) = (1 + tanh(x / 2)) / 2: XLA on CPUs runs a fused loop with a
     single transcendental four times as fast as one with five.
@@ -85,8 +87,7 @@ def _activate(gates_BG: Array, c_BH: Array) -> tuple[Carry, Array, Array]:
     activated_BG = jnp.tanh(gates_BG * scale_G + shift_G) * scale_G + offset_G
     i, j, f, o = jnp.split(activated_BG, 4, axis=-1)
     c_BH = f * c_BH + i * j
-    tanh_c_BH = jnp.tanh(c_BH)
-    return Carry(c_BH, o * tanh_c_BH), activated_BG, tanh_c_BH
+    return Carry(c_BH, o * jnp.tanh(c_BH)), activated_BG
 
 
 def _gate_constants(units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,6 +99,24 @@ def _candidate_gate(units: int) -> np.ndarray:
     return np.repeat(np.array([0, 1, 0, 0], np.float32), units)
 
 
+class Lane(NamedTuple):
+    """One layer in one direction, waiting to be scanned.
+
+    Attributes:
+        kernel_HG: the recurrent rows of the layer's kernel.
+        gates_LBG: the input's share of the gates at each step.
+        share: what is added to the gates at every step alike, such as the bias: [G], or [B, G] for each row its own.
+        carry: state before the first step.
+        reverse: whether time runs from each row's last step to its first.
+    """
+
+    kernel_HG: Array
+    gates_LBG: Array
+    share: Array
+    carry: Carry
+    reverse: bool = False
+
+
 def scan(
     kernel_HG: Float[Array, "H G"],
     gates_LBG: Float[Array, "L B G"],
@@ -105,130 +124,184 @@ def scan(
     lengths_B: Int[Array, "B"] | None = None,
     reverse: bool = False,
     dtype: Any = None,
+    share: Float[Array, "*B G"] | None = None,
 ) -> tuple[Carry, Float[Array, "L B H"]]:
     """One layer over time.
 
     Args:
-        kernel_HG: the recurrent rows of the layer's kernel.
-        gates_LBG: the input's share of the gates at each step, bias included.
-        carry: state before the first step.
+        kernel_HG: see `Lane`, as for all arguments not told here.
+        gates_LBG: likewise.
+        carry: likewise.
         lengths_B: steps that count of each row; the others leave the state as it is and give output 0. None: all count.
-        reverse: whether time runs from each row's last step to its first.
+        reverse: likewise.
         dtype: what the operands of the products are rounded to; None keeps them.
+        share: likewise; None: nothing.
 
     Returns:
         The last state and the outputs, in the order of the input.
     """
-    (last,), (h_LBH,) = scan_lanes((kernel_HG,), (gates_LBG,), (carry,), lengths_B, (reverse,), dtype)
-    return last, h_LBH
+    share = jnp.zeros(gates_LBG.shape[-1:]) if share is None else share
+    return scan_lanes((Lane(kernel_HG, gates_LBG, share, carry, reverse),), lengths_B, dtype)[0]
 
 
 def scan_lanes(
-    kernels: tuple[Array, ...],
-    gates: tuple[Array, ...],
-    carries: tuple[Carry, ...],
-    lengths_B: Int[Array, "B"] | None = None,
-    reverse: tuple[bool, ...] | None = None,
-    dtype: Any = None,
-) -> tuple[tuple[Carry, ...], tuple[Array, ...]]:
-    """Several independent layers of equally many steps in one loop: two directions, or several parts.
+    lanes: Sequence[Lane], lengths_B: Int[Array, "B"] | None = None, dtype: Any = None
+) -> tuple[tuple[Carry, Array], ...]:
+    """Several independent layers of equally many steps in one loop, such as two directions.
 
-    Arguments and results are those of `scan`, one for each lane.
+    Args:
+        lanes: the layers.
+        lengths_B: as in `scan`.
+        dtype: as in `scan`.
+
+    Returns:
+        The last state and the outputs of each lane.
     """
-    reverse = reverse or (False,) * len(kernels)
-    masks = (None,) * len(kernels)
+    inside_LB1 = None
     if lengths_B is not None:
-        inside_LB1 = (jnp.arange(gates[0].shape[0])[:, None] < lengths_B)[:, :, None]
-        masks = tuple(_flip(inside_LB1, back) for back in reverse)
-    flipped = tuple(_flip(lane, back) for lane, back in zip(gates, reverse, strict=True))
-    carries, outputs = _lockstep(dtype, tuple(kernels), flipped, tuple(carries), masks)
-    return carries, tuple(_flip(h_LBH, back) for h_LBH, back in zip(outputs, reverse, strict=True))
+        inside_LB1 = (jnp.arange(lanes[0].gates_LBG.shape[0])[:, None] < lengths_B)[:, :, None]
+    backwards = tuple(lane.reverse for lane in lanes)
+    carries, outputs = _lockstep(dtype, backwards, tuple(lane[:4] for lane in lanes), inside_LB1)
+    return tuple(zip(carries, outputs, strict=True))
 
 
-def _flip(x_L: Array, back: bool) -> Array:
-    return x_L[::-1] if back else x_L
+def _at(x_LBX: Array, t: Array) -> Array:
+    return jax.lax.dynamic_index_in_dim(x_LBX, t, keepdims=False)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _lockstep(dtype, kernels, gates, carries, masks):
-    """Lanes in one scan. Written with its own gradient, which keeps activations and sums dkernel after the loop."""
-    carries, (outputs, _) = _forward(dtype, kernels, gates, carries, masks, keep=False)
+def _put(x_LBX: Array, value_BX: Array, t: Array) -> Array:
+    return jax.lax.dynamic_update_index_in_dim(x_LBX, value_BX, t, 0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _lockstep(dtype, backwards, lanes, inside_LB1):
+    """Lanes in one loop, with a gradient of its own.
+
+    Autodiff of a scan would sum the kernel's gradient in the loop and keep every intermediate. Here the activated
+    gates overwrite the gates, their gradient overwrites them in turn, and the kernel's gradient is one product after
+    the loop.
+    """
+    carries, outputs, _, _ = _forward(dtype, backwards, lanes, inside_LB1, keep=False)
     return carries, outputs
 
 
-def _forward(dtype, kernels, gates, carries, masks, keep):
-    if dtype is not None:
-        kernels = tuple(kernel.astype(dtype) for kernel in kernels)
+def _forward(dtype, backwards, lanes, inside_LB1, keep):
+    steps, rows, _ = lanes[0][1].shape
+    kernels = tuple(lane[0] if dtype is None else lane[0].astype(dtype) for lane in lanes)
+    blank = tuple(jnp.zeros((steps, rows, kernel.shape[0])) for kernel in kernels)
 
-    def lane(kernel_HG, gates_BG, carry, inside_B1):
-        new, activated_BG, tanh_c_BH = _activate(gates_BG + matmul(carry.h_BH, kernel_HG, dtype), carry.c_BH)
-        output = new.h_BH
-        if inside_B1 is not None:
+    def one(kernel_HG, share, back, carry, buffers, n):
+        gates_LBG, h_LBH, c_LBH = buffers
+        t = steps - 1 - n if back else n
+        gates_BG = _at(gates_LBG, t) + share + matmul(carry.h_BH, kernel_HG, dtype)
+        new, activated_BG = _activate(gates_BG, carry.c_BH)
+        output_BH = new.h_BH
+        if inside_LB1 is not None:
+            inside_B1 = _at(inside_LB1, t)
             new = Carry(*(jnp.where(inside_B1, a, b) for a, b in zip(new, carry, strict=True)))
-            output = jnp.where(inside_B1, output, 0)
-        return new, output, (activated_BG, tanh_c_BH, *carry) if keep else ()
+            output_BH = jnp.where(inside_B1, output_BH, 0)
+        if keep:
+            gates_LBG, c_LBH = _put(gates_LBG, activated_BG, t), _put(c_LBH, new.c_BH, t)
+        return new, (gates_LBG, _put(h_LBH, output_BH, t), c_LBH)
 
-    def body(carries, inputs):
-        lanes = [lane(*of_lane) for of_lane in zip(kernels, inputs[0], carries, inputs[1], strict=True)]
-        new, outputs, saved = zip(*lanes, strict=True)
-        return new, (outputs, saved)
+    def body(n, state):
+        done = [
+            one(kernel_HG, lane[2], back, carry, buffers, n)
+            for kernel_HG, lane, back, carry, buffers in zip(kernels, lanes, backwards, *state, strict=True)
+        ]
+        return tuple(zip(*done, strict=True))
 
-    return jax.lax.scan(body, carries, (gates, masks))
+    buffers = tuple((lane[1], h_LBH, h_LBH if keep else None) for lane, h_LBH in zip(lanes, blank, strict=True))
+    carries, buffers = jax.lax.fori_loop(0, steps, body, (tuple(lane[3] for lane in lanes), buffers))
+    activated, outputs, cells = zip(*buffers, strict=True)
+    return carries, outputs, activated, cells
 
 
-def _lockstep_forward(dtype, kernels, gates, carries, masks):
-    last, (outputs, saved) = _forward(dtype, kernels, gates, carries, masks, keep=True)
-    return (last, outputs), (kernels, saved, masks)
+def _lockstep_forward(dtype, backwards, lanes, inside_LB1):
+    carries, outputs, activated, cells = _forward(dtype, backwards, lanes, inside_LB1, keep=True)
+    kernels, _, shares, starts = zip(*lanes, strict=True)
+    each_row = tuple(share.ndim == 2 for share in shares)
+    return (carries, outputs), (kernels, starts, activated, cells, outputs, each_row, inside_LB1)
 
 
-def _lockstep_backward(dtype, residuals, cotangents):
-    kernels, saved, masks = residuals
-    d_last, d_outputs = cotangents
+def _before(x_LBX: Array, start_BX: Array, back: bool, inside_LB1: Array | None) -> Array:
+    """The state that each step started from: that of the step before, or the start."""
+    if back:
+        x_LBX = jnp.concatenate([x_LBX[1:], start_BX[None]])
+        if inside_LB1 is not None:  # the first step that counts starts afresh
+            inside_LB1 = jnp.concatenate([inside_LB1[1:], jnp.zeros_like(inside_LB1[:1])])
+            x_LBX = jnp.where(inside_LB1, x_LBX, start_BX)
+        return x_LBX
+    return jnp.concatenate([start_BX[None], x_LBX[:-1]])
+
+
+def _lockstep_backward(dtype, backwards, residuals, cotangents):
+    kernels, starts, activated, cells, outputs, each_row, inside_LB1 = residuals
+    d_carries, d_outputs = cotangents
+    steps, rows, _ = activated[0].shape
     transposed = tuple((kernel if dtype is None else kernel.astype(dtype)).T for kernel in kernels)
-
-    def lane(kernel_GH, saved_of_step, inside_B1, d_output_BH, d_carry):
-        a_BG, tanh_c, c_before, _ = saved_of_step
-        i, j, f, o = jnp.split(a_BG, 4, axis=-1)
-        d_h, d_c = d_carry.h_BH, d_carry.c_BH
-        if inside_B1 is not None:
-            passed_h, passed_c = jnp.where(inside_B1, 0, d_h), jnp.where(inside_B1, 0, d_c)
-            d_h, d_c = jnp.where(inside_B1, d_h + d_output_BH, 0), jnp.where(inside_B1, d_c, 0)
-        else:
-            d_h = d_h + d_output_BH
-        d_c = d_c + d_h * o * (1 - tanh_c * tanh_c)
-        # (1 - a)(a + 1) is the slope of tanh, (1 - a)a that of sigmoid, in terms of their values.
-        slope_BG = (1 - a_BG) * (a_BG + _candidate_gate(tanh_c.shape[-1]))
-        d_activated_BG = jnp.concatenate([d_c, d_c, d_c, d_h], axis=-1) * jnp.concatenate(
-            [j, i, c_before, tanh_c], axis=-1
-        )
-        d_gates_BG = d_activated_BG * slope_BG
-        d_before = Carry(d_c * f, matmul(d_gates_BG, kernel_GH, dtype))
-        if inside_B1 is not None:
-            d_before = Carry(d_before.c_BH + passed_c, d_before.h_BH + passed_h)
-        return d_before, d_gates_BG
-
-    def body(d_carries, inputs):
-        lanes = [lane(*of_lane) for of_lane in zip(transposed, *inputs, d_carries, strict=True)]
-        return tuple(zip(*lanes, strict=True))
-
-    d_carries, d_gates = jax.lax.scan(body, d_last, (saved, masks, d_outputs), reverse=True)
-    d_kernels = tuple(
-        jnp.matmul(_rows(of_lane[3]).T, _rows(d_gates_LBG), preferred_element_type=jnp.float32)
-        for of_lane, d_gates_LBG in zip(saved, d_gates, strict=True)
+    cells_before = tuple(
+        _before(c_LBH, start.c_BH, back, inside_LB1)
+        for c_LBH, start, back in zip(cells, starts, backwards, strict=True)
     )
-    return d_kernels, d_gates, d_carries, None
+
+    def one(kernel_GH, c_LBH, c_before_LBH, d_output_LBH, back, state, n):
+        d_carry, d_share_BG, a_LBG = state
+        t = n if back else steps - 1 - n
+        a_BG, c_before_BH = _at(a_LBG, t), _at(c_before_LBH, t)
+        i, j, f, o = jnp.split(a_BG, 4, axis=-1)
+        tanh_c_BH = jnp.tanh(_at(c_LBH, t))
+        d_h_BH, d_c_BH = d_carry.h_BH + _at(d_output_LBH, t), d_carry.c_BH
+        if inside_LB1 is not None:
+            inside_B1 = _at(inside_LB1, t)
+            d_h_BH, d_c_BH = jnp.where(inside_B1, d_h_BH, 0), jnp.where(inside_B1, d_c_BH, 0)
+        d_c_BH = d_c_BH + d_h_BH * o * (1 - tanh_c_BH * tanh_c_BH)
+        # (1 - a)(a + 1) is the slope of tanh, (1 - a)a that of sigmoid, in terms of their values.
+        slope_BG = (1 - a_BG) * (a_BG + _candidate_gate(tanh_c_BH.shape[-1]))
+        d_gates_BG = (
+            jnp.concatenate([d_c_BH, d_c_BH, d_c_BH, d_h_BH], axis=-1)
+            * jnp.concatenate([j, i, c_before_BH, tanh_c_BH], axis=-1)
+            * slope_BG
+        )
+        d_before = Carry(d_c_BH * f, matmul(d_gates_BG, kernel_GH, dtype))
+        if inside_LB1 is not None:
+            d_before = Carry(*(jnp.where(inside_B1, a, b) for a, b in zip(d_before, d_carry, strict=True)))
+        return d_before, d_share_BG + d_gates_BG, _put(a_LBG, d_gates_BG, t)
+
+    def body(n, states):
+        of_lanes = zip(transposed, cells, cells_before, d_outputs, backwards, states, strict=True)
+        return tuple(one(*of_lane, n) for of_lane in of_lanes)
+
+    states = tuple(
+        (d_carry, jnp.zeros((rows, kernel.shape[1])), a_LBG)
+        for d_carry, kernel, a_LBG in zip(d_carries, kernels, activated, strict=True)
+    )
+    states = jax.lax.fori_loop(0, steps, body, states)
+    d_lanes = []
+    for (d_carry, d_share_BG, d_gates_LBG), h_LBH, start, back, own in zip(
+        states, outputs, starts, backwards, each_row, strict=True
+    ):
+        before_LBH = _before(h_LBH, start.h_BH, back, inside_LB1)
+        d_kernel_HG = jnp.matmul(_rows(before_LBH).T, _rows(d_gates_LBG), preferred_element_type=jnp.float32)
+        d_lanes.append((d_kernel_HG, d_gates_LBG, d_share_BG if own else _sum_rows(d_share_BG), d_carry))
+    return tuple(d_lanes), None
+
+
+_lockstep.defvjp(_lockstep_forward, _lockstep_backward)
 
 
 def _rows(x_LBX: Array) -> Array:
     return x_LBX.reshape(-1, x_LBX.shape[-1])
 
 
-_lockstep.defvjp(_lockstep_forward, _lockstep_backward)
+def _sum_rows(x_BX: Array) -> Array:
+    """Sum over rows as a product: XLA on CPUs is slow at reductions over a leading dimension."""
+    return jnp.ones(x_BX.shape[0]) @ x_BX
 
 
 def bidirectional(
-    layers: list[dict[str, Layer]],
-    gates: dict[str, Float[Array, "L B G"]],
+    layers: Sequence[Mapping[str, Layer]],
+    gates: Mapping[str, Float[Array, "L B G"]],
     lengths_B: Int[Array, "B"] | None = None,
     dtype: Any = None,
 ) -> Float[Array, "B X"]:
@@ -239,24 +312,22 @@ def bidirectional(
 
     Args:
         layers: each with a `forward` and a `backward` layer.
-        gates: `forward` and `backward` input gates of the first layer, bias included.
+        gates: `forward` and `backward` gates of the first layer's input, without the bias.
         lengths_B: steps that count of each row; None: all.
         dtype: what the operands of the products are rounded to; None keeps them.
 
     Returns:
         The top layer's last forward state (at the last step) and last backward state (at step 0), side by side.
     """
-    for number, layer in enumerate(layers):
-        units = [layer[side]["bias"].shape[0] // 4 for side in ("forward", "backward")]
-        kernels = tuple(
-            layer[side]["kernel"][-size:] for side, size in zip(("forward", "backward"), units, strict=True)
-        )
-        if number > 0:
-            gates = {side: matmul(h_LBX, layer[side]["kernel"][: h_LBX.shape[-1]], dtype) + layer[side]["bias"]
-                     for side in ("forward", "backward")}  # fmt: skip
-        carries = tuple(zero_carry(gates[side].shape[1], size) for side, size in zip(gates, units, strict=True))
-        last, outputs = scan_lanes(
-            kernels, (gates["forward"], gates["backward"]), carries, lengths_B, (False, True), dtype
-        )
-        h_LBX = jnp.concatenate(outputs, axis=-1)
-    return jnp.concatenate([last[0].h_BH, last[1].h_BH], axis=-1)
+    rows = gates["forward"].shape[1]
+    h_LBX = None
+    for layer in layers:
+        lanes = []
+        for side in ("forward", "backward"):
+            kernel, bias_G = layer[side]["kernel"], layer[side]["bias"]
+            units = bias_G.shape[0] // 4
+            gates_LBG = gates[side] if h_LBX is None else matmul(h_LBX, kernel[:-units], dtype)
+            lanes.append(Lane(kernel[-units:], gates_LBG, bias_G, zero_carry(rows, units), side == "backward"))
+        done = scan_lanes(lanes, lengths_B, dtype)
+        h_LBX = jnp.concatenate([h_LBH for _, h_LBH in done], axis=-1)
+    return jnp.concatenate([last.h_BH for last, _ in done], axis=-1)

@@ -127,10 +127,10 @@ def encode(
     tokens_PLB = jnp.transpose(tokens_BLP, (2, 1, 0))
     gates = {}
     for side, layer in layers[0].items():
-        gates[side], row = layer["bias"], 0
+        gates[side], row = 0, 0
         for part, tokens_LB in zip(PARTS, tokens_PLB, strict=True):
             table_VG = layer["kernel"][row : row + VOCABULARY[part]]
-            gates[side] = gates[side] + lstm.token_gates(table_VG, tokens_LB)
+            gates[side] += lstm.token_gates(table_VG, tokens_LB)
             row += VOCABULARY[part]
     return posterior(params, lstm.bidirectional(layers, gates, lengths_B, dtype), dtype)
 
@@ -144,10 +144,10 @@ def conduct(params: Params, z_BZ: Float[Array, "B Z"], dtype: Any = None) -> Flo
     h_SBH = None
     for layer, size, carry in zip(layers, sizes, lstm.carries_from(state_BX, sizes), strict=True):
         if h_SBH is None:  # the input is a constant zero
-            gates_SBG = jnp.broadcast_to(layer["bias"], (BARS, z_BZ.shape[0], 4 * size))
+            gates_SBG = jnp.zeros((BARS, z_BZ.shape[0], 4 * size))
         else:
-            gates_SBG = lstm.matmul(h_SBH, layer["kernel"][:-size], dtype) + layer["bias"]
-        _, h_SBH = lstm.scan(layer["kernel"][-size:], gates_SBG, carry, dtype=dtype)
+            gates_SBG = lstm.matmul(h_SBH, layer["kernel"][:-size], dtype)
+        _, h_SBH = lstm.scan(layer["kernel"][-size:], gates_SBG, carry, dtype=dtype, share=layer["bias"])
     return jnp.transpose(h_SBH, (1, 0, 2))
 
 
@@ -217,13 +217,12 @@ def _part_logits(decoder: Params, part: str, previous_BL: Array, embedding_BSE: 
     embedding_NE = embedding_BSE.reshape(batch * BARS, -1)
     carries, start_NG = bar_starts(decoder, VOCABULARY[part], embedding_NE, dtype)
     previous_TN = previous_BL.reshape(batch * BARS, STEPS_PER_BAR).T
-    gates_TNG = lstm.token_gates(decoder["layer_0"]["kernel"][: VOCABULARY[part]], previous_TN) + start_NG
-    h_TNH = None
+    gates_TNG, share = lstm.token_gates(decoder["layer_0"]["kernel"][: VOCABULARY[part]], previous_TN), start_NG
     for number, carry in enumerate(carries):
         layer, size = decoder[f"layer_{number}"], carry.h_BH.shape[1]
-        if h_TNH is not None:
-            gates_TNG = lstm.matmul(h_TNH, layer["kernel"][:-size], dtype) + layer["bias"]
-        _, h_TNH = lstm.scan(layer["kernel"][-size:], gates_TNG, carry, dtype=dtype)
+        if number > 0:
+            gates_TNG, share = lstm.matmul(h_TNH, layer["kernel"][:-size], dtype), layer["bias"]
+        _, h_TNH = lstm.scan(layer["kernel"][-size:], gates_TNG, carry, dtype=dtype, share=share)
     logits_TNV = dense(decoder["output"], h_TNH, dtype)
     return jnp.transpose(logits_TNV, (1, 0, 2)).reshape(batch, STEPS, -1)
 
@@ -281,6 +280,7 @@ class MusicVAE(nn.Module):
     dtype: Any = None
 
     def setup(self) -> None:
+        """Declares all parameters, whatever the method."""
         # Whole rooms are declared as one parameter tree each, so that every method's `init` makes all of them.
         rooms = shapes(self.config)
         self.rooms = {
