@@ -15,6 +15,8 @@ from jaxaccomp.errors import UsageError
 SONG_WINDOWS = 6
 """Windows in the song of "songs a second": three minutes at 120 quarter notes a minute, rounded up."""
 BASS_AND_DRUMS = ("bass", "drums")
+TEMPERATURE = 0.5
+"""Of the timed sampling; its value changes no speed."""
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -27,6 +29,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=_BYTES, default="float32", help="of the inputs of matrix products (default: %(default)s)"
     )
+    parser.add_argument(
+        "--surrogate-sizes", type=_positive_list, metavar="N,…", help="surrogate layers (default: the encoder's own)"
+    )
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed calls of a row (default: 7)")
     parser.add_argument(
         "--naive", action=argparse.BooleanOptionalAction, help="also time the model in Flax's own layers"
@@ -36,14 +41,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One thing to time at one batch size: operations per window, weight bytes per batch, and how to call it."""
+class _Computation:
+    """Something to time.
+
+    Attributes:
+        name: its key in the results.
+        flops: operations for each window.
+        streamed_bytes: weights read for each batch.
+        start: makes the inputs of a batch size, and gives what is to be timed.
+        parts: the parts it decodes, if it decodes.
+    """
 
     name: str
-    batch: int
     flops: int
     streamed_bytes: int
-    compute: Callable[[], Any]
+    start: Callable[[int], Callable[[], Any]]
     parts: Sequence[str] | None = None
 
 
@@ -64,10 +76,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     description = machine.describe()
     before = machine.matmul_gflops(arguments.dtype, repeats=repeats)
     bandwidth = machine.copy_gb_per_s(repeats=repeats)
+    computations = _computations(PRESETS[arguments.preset], arguments, naive)
     rows = [
-        _time(row, arguments, repeats)
-        for batch in arguments.batch_size
-        for row in _rows(PRESETS[arguments.preset], batch, arguments, naive)
+        _time(computation, batch, arguments, repeats) for batch in arguments.batch_size for computation in computations
     ]
     after = machine.matmul_gflops(arguments.dtype, repeats=repeats)
     peak = (before + after) / 2
@@ -117,26 +128,26 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _time(row: _Row, arguments: argparse.Namespace, repeats: int) -> dict[str, Any]:
+def _time(computation: _Computation, batch: int, arguments: argparse.Namespace, repeats: int) -> dict[str, Any]:
     from jaxaccomp.bench import machine
     from jaxaccomp.bench.timing import measure
 
-    timing = measure(row.compute, repeats=repeats, warm_up=0 if arguments.quick else 1)
+    timing = measure(computation.start(batch), repeats=repeats, warm_up=0 if arguments.quick else 1)
     measured = {
-        "name": row.name,
-        "batch": row.batch,
-        "dtype": "float32" if row.name.startswith("naive") else arguments.dtype,
-        "windows_per_s": row.batch / timing.median_s,
-        "songs_per_s": row.batch / timing.median_s / SONG_WINDOWS,
+        "name": computation.name,
+        "batch": batch,
+        "dtype": "float32" if computation.name.startswith("naive") else arguments.dtype,
+        "windows_per_s": batch / timing.median_s,
+        "songs_per_s": batch / timing.median_s / SONG_WINDOWS,
         "median_s": timing.median_s,
         "spread": timing.spread,
         "repeats": len(timing.seconds),
         "compile_s": timing.compile_s,
         "peak_memory_bytes": machine.peak_memory_bytes(),
-        "gflop_per_window": row.flops / 1e9,
-        "streamed_bytes_per_batch": row.streamed_bytes,
+        "gflop_per_window": computation.flops / 1e9,
+        "streamed_bytes_per_batch": computation.streamed_bytes,
     }
-    return measured if row.parts is None else {**measured, "parts": list(row.parts)}
+    return measured if computation.parts is None else {**measured, "parts": list(computation.parts)}
 
 
 def _judge(row: dict[str, Any], peak_gflops: float, gb_per_s: float) -> None:
@@ -164,7 +175,7 @@ def random_params(shapes: dict[str, Any], seed: int = 0) -> dict[str, Any]:
     return draw(shapes)
 
 
-def _rows(config: MusicVAEConfig, batch: int, arguments: argparse.Namespace, naive: bool) -> list[_Row]:
+def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: bool) -> list[_Computation]:
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -172,38 +183,73 @@ def _rows(config: MusicVAEConfig, batch: int, arguments: argparse.Namespace, nai
     from jaxaccomp.bench import naive as yardstick
     from jaxaccomp.bench import operations
     from jaxaccomp.generate import sampler
-    from jaxaccomp.models import musicvae
-    from jaxaccomp.models.surrogate import SurrogateEncoder
+    from jaxaccomp.generate.accompanist import Accompanist
+    from jaxaccomp.models import musicvae, surrogate
 
-    generator = np.random.default_rng(0)
-    params = random_params(musicvae.shapes(config))
-    tokens_BLP = jnp.asarray(np.stack([generator.integers(0, VOCABULARY[p], (batch, STEPS)) for p in PARTS], -1))
-    z_BZ = jnp.asarray(generator.standard_normal((batch, config.latent_size), np.float32))
-    keys_B = jax.random.split(jax.random.key(0), batch)
+    hearing = surrogate.matching(config)
+    if arguments.surrogate_sizes:
+        hearing = SurrogateConfig(sizes=arguments.surrogate_sizes, latent_size=config.latent_size)
+    params = {
+        "musicvae": random_params(musicvae.shapes(config)),
+        "surrogate": random_params(surrogate.shapes(hearing)),
+    }
+    band = Accompanist(ModelConfig(musicvae=config, surrogate=hearing), params)
     dtype = None if arguments.dtype == "float32" else jnp.dtype(arguments.dtype)
     width = _BYTES[arguments.dtype]
+    key = jax.random.key(0)
 
-    encode = jax.jit(partial(musicvae.encode, dtype=dtype))
-    rows = [
-        _Row(
-            "encode",
-            batch,
-            operations.encode_flops(config),
-            operations.encode_bytes(config, width),
-            lambda: encode(params, tokens_BLP),
-        )
-    ]
+    def windows(batch: int) -> np.ndarray:
+        generator = np.random.default_rng(batch)
+        return np.stack([generator.integers(0, VOCABULARY[part], (batch, STEPS), np.int32) for part in PARTS], -1)
+
+    def latents(batch: int) -> jax.Array:
+        return jax.random.normal(key, (batch, config.latent_size))
+
+    def decoding(parts: Sequence[str], batch: int) -> Callable[[], Any]:
+        z_BZ, keys_B = latents(batch), jax.random.split(key, batch)
+        return lambda: sampler.sample(config, params["musicvae"], z_BZ, keys_B, temperature=TEMPERATURE, parts=parts)
+
+    def accompanying(batch: int) -> Callable[[], Any]:
+        melody_BL, numbers_B = windows(batch)[:, :, 0], np.arange(batch, dtype=np.int32)
+        fingerprints_B2 = np.stack([numbers_B, numbers_B], -1).astype(np.uint32)
+        return lambda: np.asarray(band.play(melody_BL, fingerprints_B2, numbers_B).tokens_BLP)
+
+    def calling(function: Callable, part: str, inputs: Callable[[int], Any]) -> Callable[[int], Callable[[], Any]]:
+        compiled = jax.jit(function)
+
+        def start(batch: int) -> Callable[[], Any]:
+            ready = jax.device_put(inputs(batch))
+            return lambda: compiled(params[part], ready)
+
+        return start
+
+    counts = {
+        "encode": (operations.encode_flops(config), operations.encode_bytes(config, width)),
+        "surrogate": (operations.surrogate_flops(hearing), operations.surrogate_bytes(hearing, width)),
+    }
     for name, parts in (("decode", BASS_AND_DRUMS), ("decode_all", PARTS)):
-        rows.append(
-            _Row(
-                name,
-                batch,
-                operations.decode_flops(config, parts),
-                operations.decode_bytes(config, parts, width),
-                lambda parts=parts: sampler.sample(config, params, z_BZ, keys_B, temperature=0.5, parts=parts),
-                parts,
-            )
-        )
+        counts[name] = (operations.decode_flops(config, parts), operations.decode_bytes(config, parts, width))
+    both = tuple(a + b for a, b in zip(counts["surrogate"], counts["decode"], strict=True))
+    encode, guess = partial(musicvae.encode, dtype=dtype), partial(surrogate.encode, dtype=dtype)
+    rows = [
+        _Computation("encode", *counts["encode"], calling(encode, "musicvae", windows)),
+        _Computation("surrogate", *counts["surrogate"], calling(guess, "surrogate", lambda n: windows(n)[:, :, 0])),
+        _Computation("decode", *counts["decode"], partial(decoding, BASS_AND_DRUMS), BASS_AND_DRUMS),
+        _Computation("decode_all", *counts["decode_all"], partial(decoding, PARTS), PARTS),
+        _Computation("end_to_end", *both, accompanying, BASS_AND_DRUMS),
+    ]
+    if naive:
+
+        def slow_encode(params: Any, tokens_BLP: jax.Array) -> Any:
+            return yardstick.encode(config, params, tokens_BLP)
+
+        def slow_decode(params: Any, z_BZ: jax.Array) -> Any:
+            return yardstick.decode(config, params, z_BZ, key, TEMPERATURE, BASS_AND_DRUMS)
+
+        rows += [
+            _Computation("naive_encode", *counts["encode"], calling(slow_encode, "musicvae", windows)),
+            _Computation("naive_decode", *counts["decode"], calling(slow_decode, "musicvae", latents), BASS_AND_DRUMS),
+        ]
     return rows
 
 

@@ -1,9 +1,9 @@
 """How many operations and bytes a window costs: the documented count behind every fraction of peak.
 
 Counted are the multiplications and additions of matrix products, two for each weight and row, as any implementation
-must do them: one-hot inputs cost nothing (a row is looked up), the conductor's constant zero input costs nothing, and a bar
-embedding's share of the gates is computed once a bar. Gates, softmax and sampling are left out (under 1 % at full
-size), so a fraction of peak is never flattered by them.
+must do them: one-hot inputs cost nothing (a row is looked up), the conductor's constant zero input costs nothing, and
+a bar embedding's share of the gates is computed once a bar. Gates, softmax and sampling are left out (under 1 % at
+full size), so a fraction of peak is never flattered by them.
 
 With L = 256 steps, S = 16 bars, H_i the width of layer i, V a part's vocabulary and E the bar embedding:
 
@@ -14,8 +14,8 @@ With L = 256 steps, S = 16 bars, H_i the width of layer i, V a part's vocabulary
 
 Full size: encode 68.7 GFLOP, bass and drums 14.1, all three parts 20.9.
 
-Bytes are those of the weights that every step of a scan must read again, once for the whole batch, as long as they do not
-fit in a cache: the lower bound on traffic that holds small batches down.
+Bytes are those of the weights that every step of a scan must read again, once for the whole batch, as long as they do
+not fit in a cache: the lower bound on traffic that holds small batches down.
 """
 
 from collections.abc import Sequence

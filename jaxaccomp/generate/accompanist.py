@@ -1,0 +1,310 @@
+"""The accompanist: a melody goes in, bass and drums come out.
+
+    band = jaxaccomp.load()
+    take = band.accompany("song.mid")[0]
+    take.score.write("song-with-band.mid")
+
+Every random number is derived from the seed, the tune's own content, the window's number in it and the variation's:
+never from what else is in a batch, how large it is, or how many devices share it.
+"""
+
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt32
+
+from jaxaccomp.arrays import PARTS, STEPS
+from jaxaccomp.config import ModelConfig, require
+from jaxaccomp.errors import CheckpointError, ConfigError
+from jaxaccomp.generate import sampler
+from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
+from jaxaccomp.generate.startup import use_compilation_cache
+from jaxaccomp.models import surrogate
+from jaxaccomp.music import melody as melodies
+from jaxaccomp.music import midi, stitch
+from jaxaccomp.weights import checkpoint
+
+DEFAULT_TEMPERATURE = {"bass": 0.45, "drums": 0.25}
+"""Sampling temperature by part. Far below these the drummer repeats one bar and the bass falls silent, far
+above both get ragged; drums stand less heat than the bass."""
+DEFAULT_SPREAD = 1.0
+"""How far a latent strays from the surrogate's mean, in its own standard deviations. The mean of many possible
+accompaniments lies near the middle, where the bass plays hardly a note; a draw from the posterior has the length of a
+real song's latent."""
+BATCH = 64
+"""Windows decoded at a time: what a long song, or many variations, are cut into."""
+
+_SAMPLER_KEY, _LATENT_KEY = 0, 1
+
+
+class Played(NamedTuple):
+    """What the model made of a batch of windows."""
+
+    z_BZ: Float[Array, "B Z"]
+    """The latents that were decoded."""
+    tokens_BLP: Int[Array, "B L parts"]
+    """Tokens of the parts asked for, in the order asked."""
+
+
+@dataclass(frozen=True)
+class Accompaniment:
+    """One take of the band.
+
+    Attributes:
+        score: the song with bass and drums.
+        z: the latent of each window [N, Z].
+        windows: tokens of melody, bass and drums of each window [N, 256, 3]; a part that was not asked for is silent.
+        melody: which track is the tune, and why.
+        variation: number of the take, from 0.
+    """
+
+    score: midi.Score
+    z: np.ndarray
+    windows: np.ndarray
+    melody: melodies.Choice
+    variation: int = 0
+
+
+class Accompanist:
+    """A MusicVAE and the surrogate that guesses its latent from a melody.
+
+    Attributes:
+        config: sizes of both.
+        params: `{"musicvae": …, "surrogate": …}`.
+    """
+
+    def __init__(self, config: ModelConfig, params: Mapping[str, Any]):
+        """Takes both models as `checkpoint.load` gives them.
+
+        Raises:
+            CheckpointError: there is no surrogate.
+        """
+        if config.surrogate is None or params.get("surrogate") is None:
+            raise CheckpointError(
+                "this checkpoint holds a MusicVAE but no surrogate encoder to hear melodies with; "
+                "train one: python train.py surrogate --help"
+            )
+        self.config = config
+        self.params = params
+
+    def accompany(
+        self,
+        song: midi.Score | str | PathLike | bytes,
+        seed: int = 0,
+        temperature: float | Sequence[float] | None = None,
+        variations: int = 1,
+        *,
+        melody: str | int = "default",
+        keep: str = "melody",
+        parts: Sequence[str] = PLAYED,
+        spread: float = DEFAULT_SPREAD,
+        batch_size: int = BATCH,
+        progress: Callable[[int], Any] | None = None,
+    ) -> list[Accompaniment]:
+        """Plays to one song.
+
+        Args:
+            song: a Score, the path of a MIDI file, or its bytes.
+            seed: another seed, another band.
+            temperature: one value, or one for each part; None for the defaults; 0 takes the likeliest token.
+            variations: how many takes.
+            melody: the rule that finds the tune, or the track's number or name.
+            keep: what stays of the original, see `stitch`.
+            parts: which parts to play, of bass and drums.
+            spread: how far latents stray from the surrogate's mean, in its own standard deviations; 0 is the mean.
+            batch_size: windows decoded at a time; changes no note.
+            progress: told the number of windows after each batch.
+
+        Returns:
+            The takes, in order; take k is the same however many there are.
+
+        Raises:
+            MidiError: the song cannot be read.
+            MelodyError: there is no tune in it.
+            ConfigError: a setting is out of its range.
+        """
+        score = song if isinstance(song, midi.Score) else midi.read(song)
+        return self.play_song(
+            prepare(score, melody),
+            seed=seed,
+            temperature=temperature,
+            variations=variations,
+            keep=keep,
+            parts=parts,
+            spread=spread,
+            batch_size=batch_size,
+            progress=progress,
+        )
+
+    def play_song(
+        self,
+        song: Song,
+        *,
+        seed: int = 0,
+        temperature: float | Sequence[float] | None = None,
+        variations: int = 1,
+        keep: str = "melody",
+        parts: Sequence[str] = PLAYED,
+        spread: float = DEFAULT_SPREAD,
+        batch_size: int = BATCH,
+        progress: Callable[[int], Any] | None = None,
+    ) -> list[Accompaniment]:
+        """`accompany`, once the tune is found."""
+        require(variations >= 1, f"variations must be at least 1, got {variations}")
+        require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
+        keeps = typing.get_args(stitch.Keep)
+        require(keep in keeps, f"keep must be {' or '.join(keeps)}, got {keep!r}")
+        windows = len(song.melody_NL)
+        window_R = np.tile(np.arange(windows, dtype=np.int32), variations)
+        variation_R = np.repeat(np.arange(variations, dtype=np.int32), windows)
+        latents, tokens = [], []
+        for start in range(0, len(window_R), batch_size):
+            rows = slice(start, start + batch_size)
+            window_B = window_R[rows]
+            played = self.play(
+                song.melody_NL[window_B],
+                np.broadcast_to(song.fingerprint, (len(window_B), 2)),
+                window_B,
+                variation_R[rows],
+                seed=seed,
+                temperature=temperature,
+                parts=parts,
+                spread=spread,
+            )
+            latents.append(np.asarray(played.z_BZ))
+            tokens.append(np.asarray(played.tokens_BLP))
+            if progress is not None:
+                progress(len(window_B))
+        z_KNZ = np.concatenate(latents).reshape(variations, windows, -1)
+        tokens_KNLP = np.concatenate(tokens).reshape(variations, windows, STEPS, len(parts))
+        return [
+            Accompaniment(
+                finish(song.score, song.choice, tokens_NLP, parts, keep),
+                z_NZ,
+                _with_melody(song.melody_NL, tokens_NLP, parts),
+                song.choice,
+                variation,
+            )
+            for variation, (z_NZ, tokens_NLP) in enumerate(zip(z_KNZ, tokens_KNLP, strict=True))
+        ]
+
+    def play(
+        self,
+        melody_BL: Int[np.ndarray, "B L"],
+        fingerprints_B2: UInt32[np.ndarray, "B 2"],
+        windows_B: Int[np.ndarray, "B"],
+        variations_B: Int[np.ndarray, "B"] | None = None,
+        *,
+        seed: int = 0,
+        temperature: float | Sequence[float] | None = None,
+        parts: Sequence[str] = PLAYED,
+        spread: float = DEFAULT_SPREAD,
+    ) -> Played:
+        """Decodes any windows of any songs, without waiting for the device.
+
+        Args:
+            melody_BL: the tune's tokens.
+            fingerprints_B2: of each row's song.
+            windows_B: each row's number in its song.
+            variations_B: each row's take; None: all 0.
+            seed: see `accompany`.
+            temperature: see `accompany`.
+            parts: see `accompany`.
+            spread: see `accompany`.
+        """
+        require(0 <= spread < float("inf"), f"spread must be 0 or more, got {spread}")
+        require(-(2**31) <= seed < 2**32, f"seed must fit in 32 bits, got {seed}")
+        require(
+            len(parts) > 0 and len(set(parts)) == len(parts) and set(parts) <= set(PLAYED),
+            f"parts must be some of {', '.join(PLAYED)}, each once, got {', '.join(parts) or 'none'}",
+        )
+        temperatures = resolve_temperature(temperature, parts)
+        if variations_B is None:
+            variations_B = np.zeros_like(windows_B)
+        bucket = sampler.bucket(len(melody_BL))
+        padded = [_pad(rows, bucket) for rows in (melody_BL, fingerprints_B2, windows_B, variations_B)]
+        z_BZ, keys_B = _guess(self.params["surrogate"], *padded, np.uint32(seed % 2**32), np.float32(spread))
+        z_BZ, keys_B = z_BZ[: len(melody_BL)], keys_B[: len(melody_BL)]
+        tokens_BLP = sampler.sample(
+            self.config.musicvae, self.params["musicvae"], z_BZ, keys_B, temperature=temperatures, parts=tuple(parts)
+        )
+        return Played(z_BZ, tokens_BLP)
+
+
+def load(name_or_path: str | PathLike = checkpoint.DEFAULT) -> Accompanist:
+    """The accompanist of a checkpoint, by name or by path.
+
+    Compiled programs are kept between runs, see `startup`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, it is damaged, or it holds no surrogate.
+    """
+    use_compilation_cache()
+    config, params = checkpoint.load(name_or_path)
+    try:
+        return Accompanist(config, params)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name_or_path}: {error}") from error
+
+
+def resolve_temperature(temperature: float | Sequence[float] | None, parts: Sequence[str]) -> tuple[float, ...]:
+    """One temperature for each part.
+
+    Raises:
+        ConfigError: a negative or unmeant value, or another number of them than of parts.
+    """
+    if temperature is None:
+        return tuple(DEFAULT_TEMPERATURE[part] for part in parts)
+    values = np.atleast_1d(np.asarray(temperature, np.float64))
+    if len(values) == 1:
+        values = np.repeat(values, len(parts))
+    if len(values) != len(parts):
+        raise ConfigError(f"temperature: expected one value, or one for each of {', '.join(parts)}, got {len(values)}")
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ConfigError(f"temperature: expected 0 or more, got {', '.join(f'{value:g}' for value in values)}")
+    return tuple(map(float, values))
+
+
+@jax.jit
+def _guess(
+    params: Mapping[str, Any],
+    melody_BL: Int[Array, "B L"],
+    fingerprints_B2: UInt32[Array, "B 2"],
+    windows_B: Int[Array, "B"],
+    variations_B: Int[Array, "B"],
+    seed: UInt32[Array, ""],
+    spread: Float[Array, ""],
+) -> tuple[Float[Array, "B Z"], Key[Array, "B"]]:
+    """Latents and sampler keys of windows.
+
+    A window's noise is the same all through a take, so that the band keeps its mood where the tune moves on; what
+    differs from window to window is the posterior.
+    """
+    mean_BZ, scale_BZ = surrogate.encode(params, melody_BL)
+
+    def draw(fingerprint_2: Array, window: Array, variation: Array) -> tuple[Array, Array]:
+        take = jax.random.key(seed)
+        for number in (*fingerprint_2, variation):
+            take = jax.random.fold_in(take, number)
+        noise_Z = jax.random.normal(jax.random.fold_in(take, _LATENT_KEY), mean_BZ.shape[1:])
+        return noise_Z, jax.random.fold_in(jax.random.fold_in(take, _SAMPLER_KEY), window)
+
+    noise_BZ, keys_B = jax.vmap(draw)(fingerprints_B2, windows_B, variations_B)
+    return mean_BZ + spread * scale_BZ * noise_BZ, keys_B
+
+
+def _pad(rows: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
+def _with_melody(melody_NL: np.ndarray, tokens_NLP: np.ndarray, parts: Sequence[str]) -> np.ndarray:
+    windows_NLP = np.zeros((*melody_NL.shape, len(PARTS)), np.int32)
+    windows_NLP[:, :, 0] = melody_NL
+    for p, part in enumerate(parts):
+        windows_NLP[:, :, PARTS.index(part)] = tokens_NLP[:, :, p]
+    return windows_NLP

@@ -1,0 +1,212 @@
+"""Play bass and drums to melodies.
+
+One song:      infer.py song.mid --out DIR                writes DIR/song.mid and tells which track it took for the tune
+A demo tune:   infer.py --demo korobeiniki --out DIR --plot
+A collection:  infer.py FOLDER… --out DIR                 writes DIR/<path in the folder>.mid and DIR/manifest.jsonl;
+                                                          the same command resumes a run that was stopped
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxaccomp import flags
+from jaxaccomp.arrays import BARS
+from jaxaccomp.errors import UsageError
+from jaxaccomp.generate.collection import CollectionConfig
+
+if TYPE_CHECKING:
+    from jaxaccomp.generate.accompanist import Accompaniment
+    from jaxaccomp.generate.song import Song
+    from jaxaccomp.music.midi import Score
+
+_OUT = Path("accompanied")
+_MOMENT = 64
+"""Windows that are decoded before anyone would look for a progress bar."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declares inputs, how to play, and what to make of the result."""
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="MIDI files, or folders of them")
+    parser.add_argument("--demo", metavar="NAME", help="play one of the tunes that come along; `list` tells them")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder of the results (one song: default {_OUT}/)")
+    parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
+
+    play = parser.add_argument_group("how to play")
+    play.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another band (default: 0)")
+    play.add_argument(
+        "--temperature",
+        type=_temperatures,
+        metavar="T[,T]",
+        help="one value, or bass,drums; 0 takes the likeliest token (default: 0.45,0.25)",
+    )
+    play.add_argument("--variations", type=int, default=1, metavar="K", help="takes of a single song (default: 1)")
+    play.add_argument("--melody", default="default", metavar="TRACK", help="the tune's track, by number or name")
+    play.add_argument(
+        "--keep",
+        choices=("melody", "all"),
+        default="melody",
+        help="what stays of the original: its melody, or every track (default: melody)",
+    )
+    only = play.add_mutually_exclusive_group()
+    only.add_argument("--bass-only", dest="parts", action="store_const", const=("bass",), help="no drums")
+    only.add_argument("--drums-only", dest="parts", action="store_const", const=("drums",), help="no bass")
+    parser.set_defaults(parts=("bass", "drums"))
+
+    show = parser.add_argument_group("of a single song")
+    show.add_argument("--plot", action="store_true", help="also draw a piano roll, DIR/song.png")
+    show.add_argument("--plot-original", action="store_true", help="the same, with the original above it")
+    show.add_argument("--audio", action="store_true", help="also render sound, DIR/song.ogg (needs FluidSynth)")
+    flags.add(parser, CollectionConfig, "of a collection")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """One song, or a collection."""
+    if arguments.variations < 1:
+        raise UsageError(f"--variations must be at least 1, got {arguments.variations}")
+    if arguments.temperature is not None and len(arguments.temperature) not in (1, len(arguments.parts)):
+        raise UsageError(
+            f"--temperature: expected one value, or one for each of {', '.join(arguments.parts)}, "
+            f"got {len(arguments.temperature)}"
+        )
+    if arguments.demo == "list":
+        return _list_demos()
+    if bool(arguments.demo) == bool(arguments.inputs):
+        raise UsageError(
+            "give MIDI files or folders, or --demo NAME" if not arguments.demo else "--demo takes no INPUT"
+        )
+    config = flags.build(CollectionConfig, arguments)
+    if arguments.demo or _is_single(arguments.inputs):
+        return _play_one(arguments)
+    return _play_collection(arguments, config)
+
+
+def _is_single(inputs: Sequence[Path]) -> bool:
+    return len(inputs) == 1 and not inputs[0].is_dir()
+
+
+def _list_demos() -> int:
+    from jaxaccomp import demos
+
+    for name in demos.names():
+        print(name)
+    return 0
+
+
+def _play_one(arguments: argparse.Namespace) -> int:
+    from jaxaccomp.generate import song as songs
+    from jaxaccomp.music import midi
+
+    source = _demo(arguments.demo) if arguments.demo else arguments.inputs[0]
+    out = arguments.out or _OUT
+    first = out / source.with_suffix(".mid").name
+    targets = [songs.take_path(first, take) for take in range(arguments.variations)]
+    song = songs.prepare(midi.read(source), arguments.melody)
+    if any(target.exists() and target.samefile(source) for target in targets):
+        raise UsageError(f"--out {out}: the result would overwrite {source}; choose another folder")
+    count = len(song.melody_NL)
+    print(f"{source}: {songs.describe(song)}; {count} window{'s' * (count > 1)} of {BARS} bars")
+    songs.make_folder(out)
+
+    from jaxaccomp.generate import accompanist
+
+    band = accompanist.load(arguments.checkpoint)
+    with _progress(count * arguments.variations) as progress:
+        takes = band.play_song(
+            song,
+            seed=arguments.seed,
+            temperature=arguments.temperature,
+            variations=arguments.variations,
+            keep=arguments.keep,
+            parts=arguments.parts,
+            progress=progress,
+        )
+    for take, target in zip(takes, targets, strict=True):
+        take.score.write(target)
+        print(f"wrote {target}: {', '.join(arguments.parts)} by {arguments.checkpoint}, seed {arguments.seed}")
+    for take, target in zip(takes, targets, strict=True):
+        _show(arguments, song, take, target)
+    return 0
+
+
+def _demo(name: str) -> Path:
+    from jaxaccomp import demos
+
+    return demos.path(name)
+
+
+@contextmanager
+def _progress(windows: int) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar on a terminal, for songs that take more than a moment."""
+    if windows <= _MOMENT or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=windows, unit="window") as bar:
+        yield bar.update
+
+
+def _show(arguments: argparse.Namespace, song: "Song", take: "Accompaniment", target: Path) -> None:
+    if arguments.plot or arguments.plot_original:
+        from jaxaccomp.report import pianoroll
+
+        picture = pianoroll.draw(
+            take.score,
+            target.with_suffix(".png"),
+            original=song.score if arguments.plot_original else None,
+            melody=_melody_track(song, take.score),
+            title=target.stem,
+        )
+        print(f"wrote {picture}")
+    if arguments.audio:
+        from jaxaccomp.report import audio
+
+        print(f"wrote {audio.render(target, target.with_suffix('.ogg'))}")
+
+
+def _melody_track(song: "Song", score: "Score") -> int | None:
+    """The tune's track among those of the result, where it may have another number."""
+    tune = song.score.track_notes(song.choice.track)[["start", "pitch"]].tolist()
+    for track in score.tracks:
+        if score.track_notes(track.index)[["start", "pitch"]].tolist() == tune:
+            return track.index
+    return None
+
+
+def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) -> int:
+    if arguments.out is None:
+        raise UsageError("a folder needs --out DIR, the folder of the results")
+    for flag in ("plot", "plot-original", "audio"):
+        if getattr(arguments, flag.replace("-", "_")):
+            raise UsageError(f"--{flag} is of a single song; `python -m jaxaccomp show` draws any MIDI files")
+    if arguments.variations > 1:
+        raise UsageError("--variations is of a single song; run a collection again with another --seed and --out")
+    from jaxaccomp.generate import collection
+
+    summary = collection.run(
+        arguments.inputs,
+        arguments.out,
+        config,
+        checkpoint=arguments.checkpoint,
+        seed=arguments.seed,
+        temperature=arguments.temperature,
+        parts=arguments.parts,
+        keep=arguments.keep,
+        melody=arguments.melody,
+    )
+    print(summary.text)
+    return summary.exit_code
+
+
+def _temperatures(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(value) for value in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from error
+    if not all(0 <= value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text!r}")
+    return values

@@ -1,0 +1,156 @@
+"""The band plays the same notes whatever company a song is in, and others for another seed."""
+
+import numpy as np
+import pytest
+
+import jaxaccomp
+from jaxaccomp import demos
+from jaxaccomp.errors import CheckpointError, ConfigError, MelodyError, MidiError
+from jaxaccomp.generate import accompanist, song
+from jaxaccomp.music import melody, midi
+from jaxaccomp.weights import checkpoint
+
+DEMO = demos.path("korobeiniki")
+
+
+@pytest.fixture(scope="module")
+def band(tiny_checkpoint):
+    return jaxaccomp.load(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def take(band):
+    return band.accompany(DEMO)[0]
+
+
+def test_the_melody_comes_back_note_for_note_at_its_ticks(take):
+    original = midi.read(DEMO)
+    tune = original.track_notes(melody.choose(original).track)
+    columns = ["start", "end", "pitch", "velocity", "channel", "program"]
+    kept = [take.score.track_notes(track.index)[columns].tolist() for track in take.score.tracks]
+    assert tune[columns].tolist() in kept
+    assert take.score.tempos.tolist() == original.tempos.tolist()
+    assert take.score.metres.tolist() == original.metres.tolist()
+
+
+def test_bass_and_drums_are_the_windows_tokens(take):
+    original = midi.read(DEMO)
+    prepared = song.prepare(original)
+    assert take.windows.shape == (*prepared.melody_NL.shape, 3)
+    assert take.windows.dtype == np.int32
+    assert (take.windows[:, :, 0] == prepared.melody_NL).all()
+    assert len(np.unique(take.windows[:, :, 1])) > 2
+    assert len(np.unique(take.windows[:, :, 2])) > 2
+    again = song.finish(original, take.melody, take.windows[:, :, 1:])
+    assert again.data == take.score.data
+    assert any(track.is_drums for track in take.score.tracks)
+
+
+def test_one_latent_for_each_window(band, take):
+    assert take.z.shape == (len(take.windows), band.config.musicvae.latent_size)
+    assert np.isfinite(take.z).all()
+
+
+def test_a_take_depends_on_seed_and_number_but_not_on_how_many_there_are(band, take):
+    three = band.accompany(DEMO, variations=3)
+    assert [one.variation for one in three] == [0, 1, 2]
+    assert three[0].score.data == take.score.data
+    assert three[1].score.data != take.score.data
+    assert three[2].score.data != three[1].score.data
+    assert band.accompany(DEMO, seed=1)[0].score.data != take.score.data
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_of_any_size_give_the_same_notes(band, take, batch_size):
+    (other,) = band.accompany(DEMO, batch_size=batch_size)
+    assert (other.windows == take.windows).all()
+
+
+def test_company_in_a_batch_changes_no_note(band):
+    """Two songs' windows, interleaved and in reverse, in one batch."""
+    songs = [song.prepare(midi.read(demos.path(name))) for name in ("korobeiniki", "greensleeves")]
+    alone = [band.play_song(one)[0].windows for one in songs]
+    rows = [(s, n) for n in range(2, -1, -1) for s in (0, 1) if n < len(songs[s].melody_NL)]
+    assert len({s for s, _ in rows}) == 2
+    played = band.play(
+        np.stack([songs[s].melody_NL[n] for s, n in rows]),
+        np.stack([songs[s].fingerprint for s, _ in rows]),
+        np.array([n for _, n in rows], np.int32),
+    )
+    for (s, n), tokens_LP in zip(rows, np.asarray(played.tokens_BLP), strict=True):
+        assert (tokens_LP == alone[s][n, :, 1:]).all()
+
+
+def test_a_part_alone_is_the_part_in_company(band, take):
+    (drums,) = band.accompany(DEMO, parts=("drums",))
+    assert (drums.windows[:, :, 2] == take.windows[:, :, 2]).all()
+    assert not drums.windows[:, :, 1].any()
+    assert not any(track.name == "Bass" for track in drums.score.tracks)
+
+
+def test_temperatures_are_one_for_all_or_one_for_each(band, take):
+    both = band.accompany(DEMO, temperature=(0.45, 0.25))[0]
+    assert both.score.data == take.score.data  # the defaults
+    hot_drums = band.accompany(DEMO, temperature=(0.45, 2.0))[0]
+    assert (hot_drums.windows[:, :, 1] == take.windows[:, :, 1]).all()
+    assert (hot_drums.windows[:, :, 2] != take.windows[:, :, 2]).any()
+    greedy = [band.accompany(DEMO, temperature=0.0, spread=0.0, seed=seed)[0].score.data for seed in (0, 1)]
+    assert greedy[0] == greedy[1]  # nothing is left to chance
+
+
+def test_spread_scales_the_noise_and_nothing_else(band):
+    mean, one, two = (band.accompany(DEMO, spread=spread)[0].z for spread in (0.0, 1.0, 2.0))
+    np.testing.assert_allclose(two - mean, 2 * (one - mean), atol=1e-4)
+    assert np.abs(one - mean).max() > 1e-3
+
+
+def test_score_path_text_and_bytes_are_the_same_song(band, take):
+    for form in (midi.read(DEMO), str(DEMO), DEMO.read_bytes()):
+        assert band.accompany(form)[0].windows.tolist() == take.windows.tolist()
+
+
+def test_keep_all_keeps_the_other_tracks(band, take):
+    whole = band.accompany(DEMO, keep="all")[0]
+    assert len(whole.score.tracks) > len(take.score.tracks)
+    assert (whole.windows == take.windows).all()
+
+
+def test_no_tune_is_refused(band):
+    drums = np.zeros(4, midi.NOTE)
+    drums["start"], drums["end"], drums["pitch"], drums["velocity"] = range(0, 400, 100), range(50, 450, 100), 36, 90
+    score = midi.Score.build(100, [midi.Part("kit", midi.DRUM_CHANNEL, 0, drums)])
+    with pytest.raises(MelodyError, match="only drums"):
+        band.accompany(score)
+    with pytest.raises(MelodyError, match="no track is called 'oboe'"):
+        band.accompany(DEMO, melody="oboe")
+    with pytest.raises(MidiError, match="cannot be read"):
+        band.accompany("no/such.mid")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -1.0}, "expected 0 or more, got -1"),
+        ({"temperature": float("nan")}, "expected 0 or more, got nan"),
+        ({"temperature": (0.1, 0.2, 0.3)}, "one for each of bass, drums, got 3"),
+        ({"variations": 0}, "variations must be at least 1"),
+        ({"spread": -0.5}, "spread must be 0 or more"),
+        ({"seed": 2**32}, "seed must fit in 32 bits"),
+        ({"parts": ("bass", "flute")}, "parts"),
+        ({"parts": ()}, "parts"),
+        ({"keep": "nothing"}, "keep"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(band, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        band.accompany(DEMO, **settings)
+
+
+def test_a_checkpoint_without_surrogate_is_refused(tmp_path, tiny_checkpoint):
+    config, params = checkpoint.load(tiny_checkpoint)
+    checkpoint.save(tmp_path / "vae", config.musicvae, params["musicvae"])
+    with pytest.raises(CheckpointError, match="no surrogate encoder"):
+        accompanist.load(tmp_path / "vae")
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        accompanist.load("no-such-name")
