@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate import manifest
+from jaxaccomp.generate import manifest, songfile
 from jaxaccomp.generate.conveyor import Conveyor, Order
 from jaxaccomp.generate.manifest import Entry
 from jaxaccomp.generate.songfile import Settings
@@ -38,7 +38,7 @@ class Accompany(beam.DoFn):
 
     def setup(self) -> None:
         """Starts the worker and loads the model."""
-        self._workers = Workers(1, **self._limits)
+        self._workers = Workers(1, **self._limits, preload=[songfile.__name__])
         self._band = self._load()
 
     def process(self, orders: Sequence[Order]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from jaxaccomp.config import require, setting, to_json
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate import inputs as inputs_
-from jaxaccomp.generate import manifest
+from jaxaccomp.generate import manifest, songfile
 from jaxaccomp.generate.conveyor import Clock, Conveyor, Order
 from jaxaccomp.generate.inputs import Inputs
 from jaxaccomp.generate.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
@@ -199,6 +199,7 @@ def _here(config: CollectionConfig, settings: Settings, load: Callable[[], "Band
         config.workers or os.cpu_count() or 1,
         time_limit_s=float(config.time_limit),
         memory_limit_mib=config.memory_limit,
+        preload=[songfile.__name__],
     ) as workers:  # they start while the model loads
         band = load()
         conveyor = Conveyor(workers, band.decoders, band.batch_size, settings, ledger.settle, ledger.twin)
@@ -339,7 +340,12 @@ def _summary(book: Manifest, songs: Inputs, clock: Clock, fresh: int, elapsed_s:
             f"wrote {clock.write_s:.1f} s",
             f"  twins   {clock.twins} songs of the same content as another, decoded once" if clock.twins else "",
             f"  deaths  {clock.deaths} worker processes died and were replaced" if clock.deaths else "",
-            "  slowest " + ", ".join(f"{name} {seconds:.2f} s" for seconds, name in sorted(clock.slowest)[::-1]),
+            "  slowest " + ", ".join(f"{_shown(name)} {took_s:.2f} s" for took_s, name in sorted(clock.slowest)[::-1]),
         ]
     exit_code = int(bool(counts[FAILED]) and (strict or named))
     return Summary(dict(counts), dict(reasons), figures, "\n".join(filter(None, lines)), exit_code)
+
+
+def _shown(name: str) -> str:
+    """A file name as text that any terminal takes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,6 +1,7 @@
 """Worker processes that outlive any file: each job has its time and memory, and a death costs that job alone."""
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import resource
@@ -64,10 +65,18 @@ class Workers:
     dies again, or exceeds its time or memory, it comes back as a `Loss`.
     """
 
-    def __init__(self, count: int, *, time_limit_s: float, memory_limit_mib: int):
+    def __init__(self, count: int, *, time_limit_s: float, memory_limit_mib: int, preload: Sequence[str] = ()):
+        """Starts the processes; they are at work as soon as each is ready.
+
+        Args:
+            count: how many.
+            time_limit_s: for a job.
+            memory_limit_mib: for a job, beyond what a worker has to begin with.
+            preload: modules to import before anything counts as a job's.
+        """
         self.count = count
         self.deaths = 0
-        self._limits = (time_limit_s, memory_limit_mib)
+        self._limits = (time_limit_s, memory_limit_mib, tuple(preload))
         self._context: SpawnContext = multiprocessing.get_context("spawn")
         self._waiting: deque[Job] = deque()
         self._failed_starts = 0
@@ -204,9 +213,11 @@ def _single_threaded_blas() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(pipe: Connection, time_limit_s: float, memory_limit_mib: int) -> None:
+def _serve(pipe: Connection, time_limit_s: float, memory_limit_mib: int, preload: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for module in preload:
+        importlib.import_module(module)
     _limit_memory(memory_limit_mib)
     try:
         pipe.send(None)
