@@ -75,6 +75,7 @@ class Batches:
             )
         if latent_size is not None:
             shards.require_latent_size(source, latent_size)
+        self.source, self.split = source, split
         self._data = shards.open_split(source, split)
         if not len(self._data):
             raise DatasetError(f"{source}: the split '{split}' holds no examples; add songs, or choose another split")

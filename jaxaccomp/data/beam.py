@@ -23,8 +23,14 @@ def engine(runner: str, options: str = "") -> Callable[..., Iterator[tuple[Any, 
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.runners import create_runner
     except ImportError as error:
         raise UsageError("--beam-runner needs Apache Beam; install it with: pip install 'jaxaccomp[beam]'") from error
+
+    try:
+        create_runner(runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"--beam-runner {runner}: Beam has no such runner ({error}); try DirectRunner") from error
 
     def run(function: Callable[[Any], Any], jobs: list[Any], limit_s: float) -> Iterator[tuple[Any, Any]]:
         if not jobs:

@@ -84,8 +84,10 @@ def build(
     rows = {split: _rows(data, limit) for split, data in splits.items()}
     if not folder.exists():
         building = folder.parent / f".building-{identity[:16]}"
+        if jax.process_index() == 0:
+            building.mkdir(parents=True, exist_ok=True)
+            shards.clear(building)
         _meet("latents: start")
-        building.mkdir(parents=True, exist_ok=True)
         shard_lengths = {
             split: shards.lengths(len(chosen), shard_count, EXAMPLES_PER_SHARD) for split, chosen in rows.items()
         }

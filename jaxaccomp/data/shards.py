@@ -89,6 +89,12 @@ def write_shard(file: Path, columns: dict[str, tuple[tuple[int, ...], Any]], exa
         temporary.unlink(missing_ok=True)
 
 
+def clear(folder: Path) -> None:
+    """Removes what a killed run has left half written."""
+    for leftover in folder.glob(".*"):
+        leftover.unlink()
+
+
 def write_metadata(
     folder: Path,
     name: str,
@@ -235,12 +241,10 @@ class Split:
         wanted = {name: self._columns[name] for name in (names or self._inputs)}
         records: list[bytes | None] = [None] * len(rows)
         shard_B = np.searchsorted(self._ends, rows, side="right")
-        for shard in np.unique(shard_B):
+        for shard in np.unique(shard_B).tolist():
             where = np.flatnonzero(shard_B == shard)
-            start = self._ends[shard - 1] if shard else 0
-            for place, record in zip(
-                where, self._reader(shard).read([int(r - start) for r in rows[where]]), strict=True
-            ):
+            found = self._records(shard, (rows[where] - self._start(shard)).tolist())
+            for place, record in zip(where.tolist(), found, strict=True):
                 records[place] = record
         return _decoded(records, wanted)
 
@@ -255,29 +259,33 @@ class Split:
         while done < len(rows):
             row = rows.start + done
             shard = int(np.searchsorted(self._ends, row, side="right"))
-            start = int(self._ends[shard - 1]) if shard else 0
+            start = self._start(shard)
             stop = min(int(self._ends[shard]), rows.stop, row + _READ_AHEAD)
-            chunk = _decoded(self._reader(shard).read(row - start, stop - start), wanted)
+            chunk = _decoded(self._records(shard, range(row - start, stop - start)), wanted)
             for name, column in chunk.items():
                 columns[name][done : done + stop - row] = column
             done += stop - row
         return columns
 
-    def _reader(self, shard: int) -> Any:
+    def _start(self, shard: int) -> int:
+        return int(self._ends[shard - 1]) if shard else 0
+
+    def _records(self, shard: int, places: range | list[int]) -> list[bytes]:
+        """Serialized examples of a shard: a run of them, or any."""
         from array_record.python.array_record_module import ArrayRecordReader
 
-        if shard not in self._readers:
-            file = self._files[shard]
-            expected = int(self._ends[shard] - (self._ends[shard - 1] if shard else 0))
-            try:
-                reader = ArrayRecordReader(str(file))
-                held = reader.num_records()
-            except Exception as error:  # the extension raises bare RuntimeErrors of every kind
-                raise DatasetError(f"{file}: not a readable shard ({error}); write the dataset again") from error
-            if held != expected:
-                raise DatasetError(f"{file}: holds {held} examples, expected {expected}; write the dataset again")
-            self._readers[shard] = reader
-        return self._readers[shard]
+        file, expected = self._files[shard], int(self._ends[shard]) - self._start(shard)
+        try:
+            if shard not in self._readers:
+                self._readers[shard] = ArrayRecordReader(str(file))
+            reader = self._readers[shard]
+            held = reader.num_records()
+            if held == expected:
+                return reader.read(places.start, places.stop) if isinstance(places, range) else reader.read(places)
+        except Exception as error:  # the extension raises bare exceptions of several kinds
+            reason = str(error).split("\n")[0][:200]
+            raise DatasetError(f"{file}: not a readable shard ({reason}); write the dataset again") from error
+        raise DatasetError(f"{file}: holds {held} examples, expected {expected}; write the dataset again")
 
 
 def read_songs(folder: Path) -> list[dict[str, Any]]:

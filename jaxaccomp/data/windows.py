@@ -120,8 +120,7 @@ def build(
     plan = _digest([options, [(song.content, song.split, song.kept.tolist()) for song in songs]])
     building = folder.parent / f".building-{plan[:16]}"
     building.mkdir(parents=True, exist_ok=True)
-    for leftover in building.glob(".*"):
-        leftover.unlink()
+    shards.clear(building)
     _write_shards(building, rows, shard_lengths, engine, progress)
     _write_lines(building / shards.SONGS, _song_lines(rows, ledger))
     _write_lines(building / LEDGER, ledger)

@@ -1,0 +1,156 @@
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxaccomp.data import shards
+from jaxaccomp.data.augmentation import NONE, Augmentation
+from jaxaccomp.data.batches import Batches, to_devices
+from jaxaccomp.errors import DatasetError
+
+
+def identified(batches: Batches, tokens: np.ndarray) -> list[int]:
+    """Rows of the split that these windows are."""
+    data = shards.open_split(batches.source, batches.split)
+    known = {window.tobytes(): row for row, window in enumerate(data.take(np.arange(len(data)))["tokens"])}
+    return [known[window.tobytes()] for window in tokens.astype(np.int16)]
+
+
+def test_a_batch_is_a_function_of_seed_and_step(windows_folder):
+    one, two, other = (Batches(windows_folder, batch_size=6, seed=seed) for seed in (0, 0, 1))
+    for step in (7, 0, 23):  # in any order
+        assert np.array_equal(one.batch(step)["tokens"], two.batch(step)["tokens"])
+        assert not np.array_equal(one.batch(step)["tokens"], other.batch(step)["tokens"])
+    assert one.batch(0)["tokens"].shape == (6, 256, 3)
+    assert one.batch(0)["tokens"].dtype == np.int32
+
+
+def test_an_epoch_takes_up_to_the_cap_of_each_song_anew(windows_folder):
+    batches = Batches(windows_folder, batch_size=1, seed=3, augmentation=NONE, song_cap=3)
+    sizes = shards.open_split(windows_folder, "train").windows_by_song
+    assert batches.steps_per_epoch == np.minimum(sizes, 3).sum()
+    song_N = np.repeat(np.arange(len(sizes)), sizes)
+    epochs = []
+    for epoch in range(3):
+        steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
+        rows = identified(batches, np.concatenate([batches.batch(step)["tokens"] for step in steps]))
+        assert rows == np.concatenate([batches.rows(step) for step in steps]).tolist()
+        assert len(set(rows)) == len(rows)
+        assert np.array_equal(np.bincount(song_N[rows]), np.minimum(sizes, 3))
+        epochs.append(rows)
+    assert sorted(epochs[0]) != sorted(epochs[1])
+    assert epochs[1] != epochs[2]
+
+
+def test_the_remainder_of_an_epoch_is_dropped(windows_folder):
+    batches = Batches(windows_folder, batch_size=4, augmentation=NONE)
+    assert batches.steps_per_epoch == batches.epoch_size // 4
+    first = [batches.rows(step) for step in range(batches.steps_per_epoch)]
+    assert len(np.unique(np.concatenate(first))) == 4 * batches.steps_per_epoch
+
+
+def test_a_set_smaller_than_a_batch_is_gone_through_again(windows_folder):
+    batches = Batches(windows_folder, "validation", batch_size=64, augmentation=NONE)
+    assert batches.size < 64
+    assert batches.steps_per_epoch >= 1
+    assert np.bincount(batches.rows(0)).min() >= 64 // batches.size
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_read_equal_shares_of_the_same_batches(windows_folder, processes):
+    settings = {"batch_size": 8, "seed": 5, "augmentation": Augmentation(drum_drop=0.5, drum_swap=0.5)}
+    whole = Batches(windows_folder, **settings)
+    shares = [Batches(windows_folder, process_index=n, process_count=processes, **settings) for n in range(processes)]
+    for step in (0, 11):
+        pieces = [share.batch(step)["tokens"] for share in shares]
+        assert {len(piece) for piece in pieces} == {8 // processes}
+        assert np.array_equal(np.concatenate(pieces), whole.batch(step)["tokens"])
+    parts = [list(share.evaluation()) for share in shares]
+    for together, *apart in zip(whole.evaluation(), *parts, strict=True):
+        for name in ("tokens", "mask"):
+            assert np.array_equal(np.concatenate([piece[name] for piece in apart]), together[name])
+
+
+def test_evaluation_shows_every_window_once_and_masks_the_padding(windows_folder):
+    batches = Batches(windows_folder, batch_size=16)
+    found = list(batches.evaluation())
+    assert {len(batch["tokens"]) for batch in found} == {16}
+    tokens = np.concatenate([batch["tokens"][batch["mask"]] for batch in found])
+    assert sorted(identified(batches, tokens)) == list(range(batches.size))
+    some = list(batches.evaluation(batch_size=8, limit=12))
+    assert [int(batch["mask"].sum()) for batch in some] == [8, 4]
+    assert len(set(identified(batches, np.concatenate([b["tokens"][b["mask"]] for b in some])))) == 12
+
+
+def test_a_stream_goes_on_at_any_step_and_counts_the_waiting(windows_folder):
+    batches = Batches(windows_folder, batch_size=4)
+    with batches.stream(5) as stream:
+        for step, batch in zip(range(5, 9), stream, strict=False):
+            assert np.array_equal(batch["tokens"], batches.batch(step)["tokens"])
+        waited_s = stream.waited_s
+        time.sleep(0.3)
+        next(stream)
+        assert stream.waited_s - waited_s < 0.2  # it was ready
+
+
+def test_a_stream_hands_errors_to_its_consumer(windows_folder):
+    def place(batch):
+        raise ValueError("no such device")
+
+    with Batches(windows_folder, batch_size=4).stream(place=place) as stream:
+        with pytest.raises(ValueError, match="no such device"):
+            next(stream)
+        with pytest.raises(StopIteration):
+            next(stream)
+
+
+def test_streams_put_equal_shares_on_devices_where_pmap_finds_them(windows_folder):
+    batches = Batches(windows_folder, batch_size=16)
+    devices = jax.local_devices()
+    with batches.stream(place=to_devices(devices)) as stream:
+        placed = next(stream)["tokens"]
+    assert placed.shape == (8, 2, 256, 3)
+    assert placed.sharding.device_set == set(devices)
+    total = jax.pmap(lambda x: jax.lax.psum(jnp.sum(x), "data"), axis_name="data")(placed)
+    assert int(total[0]) == batches.batch(0)["tokens"].sum()
+    with pytest.raises(DatasetError, match="12 examples does not divide among 8 devices"):
+        to_devices(devices)({"tokens": np.zeros((12, 256, 3))})
+
+
+def test_latents_come_unaltered(latents_folder):
+    batches = Batches(latents_folder, batch_size=6, latent_size=8)
+    data = shards.open_split(latents_folder, "train")
+    for step in range(3):
+        batch, stored = batches.batch(step), data.take(batches.rows(step))
+        assert sorted(batch) == ["bass", "drums", "mean", "melody", "scale"]
+        for name, column in batch.items():
+            assert np.array_equal(column, stored[name])
+            assert column.dtype == (np.float32 if name in ("mean", "scale") else np.int32)
+
+
+def test_latents_of_another_size_are_refused_by_name(latents_folder, windows_folder):
+    with pytest.raises(
+        DatasetError, match=r"latents of 8 dimensions, made by checkpoint \w{12}, and the model's latent has 512"
+    ):
+        Batches(latents_folder, batch_size=4, latent_size=512)
+    with pytest.raises(DatasetError, match="holds trio_windows, expected latents; make them with"):
+        Batches(windows_folder, batch_size=4, latent_size=512)
+
+
+def test_what_cannot_be_read_is_refused(windows_folder, tmp_path):
+    with pytest.raises(DatasetError, match="9 examples does not divide into 2 equal shares"):
+        Batches(windows_folder, batch_size=9, process_count=2)
+    with pytest.raises(DatasetError, match="an evaluation batch of 9 examples does not divide into 2"):
+        next(Batches(windows_folder, batch_size=8, process_count=2).evaluation(batch_size=9))
+    with pytest.raises(DatasetError, match="no finished dataset here"):
+        Batches(tmp_path, batch_size=4)
+
+
+def test_sets_too_large_for_memory_give_the_same_batches(windows_folder, monkeypatch):
+    expected = Batches(windows_folder, batch_size=8, seed=2)
+    monkeypatch.setattr(shards, "MEMORY_BYTES", 0)
+    lean = Batches(windows_folder, batch_size=8, seed=2)
+    for step in range(3):
+        assert np.array_equal(lean.batch(step)["tokens"], expected.batch(step)["tokens"])
