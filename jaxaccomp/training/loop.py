@@ -72,7 +72,7 @@ def make_update(objective: Objective, recipe: Recipe, transform: optax.GradientT
         # An average that starts at the first weights would remember them too long: it begins short and grows.
         decay = jnp.minimum(recipe.ema, (1.0 + state.step) / (10.0 + state.step))
         average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, params)
-        metrics |= {"gradient_norm": optax.global_norm(gradient), "learning_rate_factor": schedule(recipe)(state.step)}
+        metrics |= {"gradient_norm": optax.tree.norm(gradient), "learning_rate_factor": schedule(recipe)(state.step)}
         return State(state.step + 1, params, moments, average), metrics
 
     return update

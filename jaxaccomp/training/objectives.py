@@ -92,8 +92,7 @@ def vae_loss(
     Source: magenta music_vae/base_model.py `_compute_model_loss` @526d3eb.
     """
     model = MusicVAE(config, dtype=dtype)
-    lengths_B = jnp.full(tokens_BLP.shape[:1], STEPS, jnp.int32)
-    posterior = model.apply({"params": params}, tokens_BLP, lengths_B, method="encode")
+    posterior = model.apply({"params": params}, tokens_BLP, method="encode")
     z_BZ = posterior.mean_BZ + posterior.scale_BZ * eps_BZ
     logits = model.apply({"params": params}, tokens_BLP, z_BZ, kept_BLP=kept_BLP, method="logits")
     nll_P = jnp.mean(nll_BP(logits, tokens_BLP), axis=0)
@@ -155,8 +154,7 @@ class VAEObjective:
     def measure(self, params, frozen, batch):
         del frozen
         model, tokens_BLP = MusicVAE(self.config), batch["tokens"]
-        lengths_B = jnp.full(tokens_BLP.shape[:1], STEPS, jnp.int32)
-        posterior = model.apply({"params": params}, tokens_BLP, lengths_B, method="encode")
+        posterior = model.apply({"params": params}, tokens_BLP, method="encode")
         logits = model.apply({"params": params}, tokens_BLP, posterior.mean_BZ, method="logits")
         blind = model.apply({"params": params}, tokens_BLP, jnp.zeros_like(posterior.mean_BZ), method="logits")
         return {

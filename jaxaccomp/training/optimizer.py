@@ -70,7 +70,7 @@ def clip(limit: float, zero_above: float = 1e4) -> optax.GradientTransformation:
 
     def update(gradients, state, params=None):
         del params
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         factor = jnp.where(norm < zero_above, jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-12)), 0.0)
         return jax.tree.map(lambda g: jnp.where(factor > 0, g * factor, 0.0), gradients), state
 
