@@ -14,6 +14,7 @@ and floors:
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -22,14 +23,15 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxaccomp.arrays import STEPS
-from jaxaccomp.config import ModelConfig
+from jaxaccomp.config import ModelConfig, SurrogateConfig
 from jaxaccomp.errors import DatasetError
 from jaxaccomp.evaluation import agreement, likelihood, performance
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.evaluation.likelihood import Likelihood
 from jaxaccomp.evaluation.performance import PLAYED, Band
 from jaxaccomp.generate import accompanist
-from jaxaccomp.models.musicvae import MusicVAE, Posterior
+from jaxaccomp.models import musicvae
+from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.models.surrogate import SurrogateEncoder
 
 SOURCES = ("encoder", "surrogate", "surrogate_sample", "prior_mean", "prior_sample", "shuffled")
@@ -101,7 +103,7 @@ def evaluate(
         "songs": len(np.unique(heldout.song_N)),
         "latents_are_this_encoders": _same_encoder(config, params, heldout, settings.batch_size),
         **_likelihoods(config, params, heldout, latents, settings, progress),
-        "latent": _agreement(heldout, guess),
+        "latent": _agreement(heldout, guess, config.surrogate is not None and config.surrogate.predict_scale),
     }
     rows = heldout.spread(settings.samples)
     some, some_guess = heldout.take(rows), guess and Posterior(*(array[rows] for array in guess))
@@ -129,12 +131,7 @@ def work(heldout: Heldout, settings: Settings, has_surrogate: bool) -> int:
 def _surrogate(config: ModelConfig, params: Mapping[str, Any], heldout: Heldout, batch_size: int) -> Posterior | None:
     if config.surrogate is None or params.get("surrogate") is None:
         return None
-    model = SurrogateEncoder(config.surrogate)
-
-    @jax.jit
-    def guess(params: Any, melody_BL: Array) -> Posterior:
-        return model.apply({"params": params}, melody_BL, jnp.full(len(melody_BL), STEPS, jnp.int32))
-
+    guess = _guesser(config.surrogate)
     return Posterior(*_batched(guess, params["surrogate"], batch_size, heldout.tokens_NLP[:, :, 0]))
 
 
@@ -144,16 +141,22 @@ def _same_encoder(config: ModelConfig, params: Mapping[str, Any], heldout: Heldo
     The parameters may have been rounded since, so that the means are near rather than equal.
     """
     first = slice(batch_size)
-    model = MusicVAE(config.musicvae)
-
-    @jax.jit
-    def encode(params: Any, tokens_BLP: Array) -> Posterior:
-        lengths_B = jnp.full(len(tokens_BLP), STEPS, jnp.int32)
-        return model.apply({"params": params}, tokens_BLP, lengths_B, method="encode")
-
-    mean_NZ, _ = _batched(encode, params["musicvae"], batch_size, heldout.tokens_NLP[first])
+    mean_NZ, _ = _batched(_ENCODE, params["musicvae"], batch_size, heldout.tokens_NLP[first])
     off = np.sqrt(np.mean((mean_NZ - heldout.mean_NZ[first]) ** 2))
     return bool(off <= 0.1 * np.sqrt(np.mean(mean_NZ**2)) + 1e-6)
+
+
+_ENCODE = jax.jit(musicvae.encode)
+
+
+@lru_cache(maxsize=8)
+def _guesser(config: SurrogateConfig) -> Callable[[Any, Array], Posterior]:
+    model = SurrogateEncoder(config)
+    return jax.jit(lambda params, melody_BL: model.apply({"params": params}, melody_BL, _full_lengths(melody_BL)))
+
+
+def _full_lengths(melody_BL: Array) -> Array:
+    return jnp.full(len(melody_BL), STEPS, jnp.int32)
 
 
 def _latents(heldout: Heldout, guess: Posterior | None, seed: int, spread: float) -> dict[str, np.ndarray | None]:
@@ -231,7 +234,7 @@ def _gap_closed(scored: Mapping[str, Any], song_N: np.ndarray, seed: int) -> dic
     return {"gap_closed": closed, "gap_closed_interval": interval}
 
 
-def _agreement(heldout: Heldout, guess: Posterior | None) -> dict[str, Any]:
+def _agreement(heldout: Heldout, guess: Posterior | None, has_scale: bool = True) -> dict[str, Any]:
     active_Z = agreement.active(heldout.mean_NZ)
     found: dict[str, Any] = {
         "size": len(active_Z),
@@ -249,7 +252,7 @@ def _agreement(heldout: Heldout, guess: Posterior | None) -> dict[str, Any]:
         array[:, active_Z] for array in (heldout.mean_NZ, heldout.scale_NZ, guess.mean_BZ, guess.scale_BZ)
     )
     found |= {"r_squared": agreement.r_squared(guess_NA, mean_NA), "cosine": agreement.cosine(guess_NA, mean_NA)}
-    if (guess.scale_BZ > 0).all():
+    if has_scale:
         found["kl_to_surrogate"] = agreement.divergence(heldout.mean_NZ, heldout.scale_NZ, *guess)
         found["calibration"] = agreement.calibration(mean_NA, scale_NA, guess_NA, guess_scale_NA)
     return found

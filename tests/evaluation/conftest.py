@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jaxaccomp.arrays import PARTS
-from jaxaccomp.config import PRESETS
+from jaxaccomp.config import PRESETS, ModelConfig, SurrogateConfig
 from jaxaccomp.data import latents, shards
 from jaxaccomp.models import musicvae
+from jaxaccomp.models.surrogate import SurrogateEncoder
 
 TINY = PRESETS["tiny"]
 WINDOWS_BY_SONG = {"train": [2], "validation": [4], "test": [5, 1, 4]}
@@ -55,3 +56,12 @@ def write_latents(out, params, trios):
         shards.write_shard(shards.shard_file(folder, latents.NAME, split, 0, 1), columns, examples)
     (folder / shards.SONGS).write_text("".join(json.dumps(song) + "\n" for song in songs))
     shards.write_metadata(folder, latents.NAME, columns, lengths, "test", {"latent_size": mean.shape[1]})
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_params):
+    """The tiny MusicVAE with a surrogate that has learnt nothing either: config and params as `checkpoint.load`."""
+    surrogate = SurrogateConfig(sizes=(12,), latent_size=TINY.latent_size)
+    melody_BL = jnp.zeros((1, 256), jnp.int32)
+    params = SurrogateEncoder(surrogate).init(jax.random.key(1), melody_BL, jnp.full(1, 256))["params"]
+    return ModelConfig(musicvae=TINY, surrogate=surrogate), {"musicvae": tiny_params, "surrogate": params}
