@@ -22,23 +22,11 @@ import numpy as np
 
 from jaxaccomp.errors import MidiError
 from jaxaccomp.music import events as smf
+from jaxaccomp.music.events import NOTE
 from jaxaccomp.music.performance import Performance
 
 DRUM_CHANNEL = 9
 """Counted from 0: what musicians call channel 10."""
-
-NOTE = np.dtype(
-    [
-        ("start", np.int64),  # ticks
-        ("end", np.int64),  # ticks; past the note, greater than start
-        ("pitch", np.uint8),
-        ("velocity", np.uint8),  # 1 to 127
-        ("channel", np.uint8),  # 0 to 15
-        ("program", np.uint8),  # in force on the channel when the note ends
-        ("track", np.int16),  # index into Score.tracks
-    ]
-)
-"""A note. Drum notes are those of channel 9."""
 
 TEMPO = np.dtype([("tick", np.int64), ("microseconds", np.int64)])
 """A tempo, in microseconds per quarter note, and the tick from which it holds."""
@@ -131,17 +119,37 @@ class Score:
     @cached_property
     def notes(self) -> np.ndarray:
         """All notes (dtype NOTE), chunk by chunk, in the order in which they end."""
-        return self._notes_and_tracks[0]
+        notes, _ = smf.pair(self.events)
+        rank = np.cumsum(np.bincount(notes["track"]) > 0) - 1
+        notes["track"] = rank[notes["track"]]
+        return notes
 
     @cached_property
     def tracks(self) -> tuple[Track, ...]:
         """Channels that have notes, chunk by chunk, by channel."""
-        return self._notes_and_tracks[1]
+        notes, chunks = smf.pair(self.events)[0], self._chunk_names
+        owners = np.flatnonzero(np.bincount(notes["track"])).tolist()
+        programs = np.bincount(self.notes["track"] << 7 | notes["program"], minlength=len(owners) << 7)
+        return tuple(
+            Track(index, owner >> 4, owner & 15, program, chunks.get(owner >> 4, ""))
+            for index, (owner, program) in enumerate(
+                zip(owners, programs.reshape(len(owners), 128).argmax(1).tolist(), strict=True)
+            )
+        )
 
     def track_notes(self, index: int) -> np.ndarray:
         """The notes of one track, by start, then highest first."""
-        notes = self.notes[self.notes["track"] == index]
-        return notes[np.lexsort((-notes["pitch"].astype(np.int16), notes["start"]))]
+        notes, edges = self.notes_by_track
+        return notes[edges[index] : edges[index + 1]]
+
+    @cached_property
+    def notes_by_track(self) -> tuple[np.ndarray, np.ndarray]:
+        """All notes by track, start, then highest first; and where each track's begin, with the end of the last."""
+        notes = self.notes
+        order = np.argsort(notes["start"] << 7 | 127 - notes["pitch"], kind="stable")
+        track = notes["track"][order]
+        order = order[np.argsort(track.astype(np.uint16) if len(self.tracks) < 1 << 16 else track, kind="stable")]
+        return notes[order], np.concatenate([[0], np.cumsum(np.bincount(track, minlength=len(self.tracks)))])
 
     @cached_property
     def tempos(self) -> np.ndarray:
@@ -237,28 +245,12 @@ class Score:
 
         return interchange.note_sequence_from_score(self)
 
-    def _meta_rows(self, kind: int) -> list[int]:
-        return np.flatnonzero((self.events.status == smf.META) & (self.events.first == kind)).tolist()
-
     @cached_property
-    def _notes_and_tracks(self) -> tuple[np.ndarray, tuple[Track, ...]]:
-        events = self.events
-        on, off = smf.pair(events)
-        notes = np.empty(len(on), NOTE)
-        notes["start"], notes["end"] = events.tick[on], events.tick[off]
-        notes["pitch"], notes["velocity"] = events.first[on], events.second[on]
-        notes["channel"] = events.status[on] & 0x0F
-        owner = events.chunk[off] << 4 | notes["channel"]
-        notes["program"] = _programs_in_force(events, owner, off)
-        owners, notes["track"] = np.unique(owner, return_inverse=True)
-        names = self._chunk_names
-        counts = np.bincount(notes["track"].astype(np.int64) << 7 | notes["program"], minlength=len(owners) << 7)
-        programs = counts.reshape(len(owners), 128).argmax(1).tolist()
-        tracks = tuple(
-            Track(index, owner >> 4, owner & 15, program, names.get(owner >> 4, ""))
-            for index, (owner, program) in enumerate(zip(owners.tolist(), programs, strict=True))
-        )
-        return notes, tracks
+    def _metas(self) -> np.ndarray:
+        return np.flatnonzero(self.events.status == smf.META)
+
+    def _meta_rows(self, kind: int) -> list[int]:
+        return self._metas[self.events.first[self._metas] == kind].tolist()
 
     @cached_property
     def _chunk_names(self) -> dict[int, str]:
@@ -384,18 +376,6 @@ def _map(rows: list[tuple[int, ...]], dtype: np.dtype) -> np.ndarray:
     """Rows in order of tick; of several at one tick the last given."""
     latest = {row[0]: row for row in sorted(rows, key=lambda row: row[0])}
     return np.array(list(latest.values()), dtype)
-
-
-def _programs_in_force(events: smf.Events, owner: np.ndarray, off: np.ndarray) -> np.ndarray:
-    """The program of each note's channel in its chunk at its note-off; 0 where none was chosen."""
-    changes = np.flatnonzero((events.status & 0xF0) == smf.PROGRAM)
-    key = (events.chunk[changes] << 4 | events.status[changes] & 0x0F) << 32 | changes
-    order = np.argsort(key)
-    key, program = key[order], events.first[changes][order]
-    at = np.searchsorted(key, owner << 32 | off) - 1
-    if not len(key):
-        return np.zeros(len(off), np.uint8)
-    return np.where((at >= 0) & (key[at] >> 32 == owner), program[at], 0).astype(np.uint8)
 
 
 def _text(payload: bytes) -> str:

@@ -108,8 +108,11 @@ pairing = st.lists(
 def test_notes_pair_as_the_rule_says(events):
     data = file_of([[(time, tuple(event)) for time, *event in events]], running=True)
     decoded = decode(data)
-    on, off = smf.pair(decoded)
-    assert list(zip(on.tolist(), off.tolist(), strict=True)) == _paired_one_by_one(decoded)
+    notes, off = smf.pair(decoded)
+    expected = _paired_one_by_one(decoded)
+    assert off.tolist() == [off for _, off in expected]
+    for note, (on, off) in zip(notes.tolist(), expected, strict=True):
+        assert note[:4] == (decoded.tick[on], decoded.tick[off], decoded.first[on], decoded.second[on])
 
 
 def _paired_one_by_one(events: smf.Events) -> list[tuple[int, int]]:
