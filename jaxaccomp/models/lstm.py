@@ -178,8 +178,7 @@ def _lockstep(dtype, backwards, lanes, inside_LB1):
     """Lanes in one loop, with a gradient of its own.
 
     Autodiff of a scan would sum the kernel's gradient in the loop and keep every intermediate. Here the activated
-    gates overwrite the gates, their gradient overwrites them in turn, and the kernel's gradient is one product after
-    the loop.
+    gates overwrite the gates, and the kernel's gradient is one product after the loop.
     """
     carries, outputs, _, _ = _forward(dtype, backwards, lanes, inside_LB1, keep=False)
     return carries, outputs
@@ -238,15 +237,15 @@ def _before(x_LBX: Array, start_BX: Array, back: bool, inside_LB1: Array | None)
 def _lockstep_backward(dtype, backwards, residuals, cotangents):
     kernels, starts, activated, cells, outputs, each_row, inside_LB1 = residuals
     d_carries, d_outputs = cotangents
-    steps, rows, _ = activated[0].shape
+    steps = activated[0].shape[0]
     transposed = tuple((kernel if dtype is None else kernel.astype(dtype)).T for kernel in kernels)
     cells_before = tuple(
         _before(c_LBH, start.c_BH, back, inside_LB1)
         for c_LBH, start, back in zip(cells, starts, backwards, strict=True)
     )
 
-    def one(kernel_GH, c_LBH, c_before_LBH, d_output_LBH, back, state, n):
-        d_carry, d_share_BG, a_LBG = state
+    def one(kernel_GH, a_LBG, c_LBH, c_before_LBH, d_output_LBH, back, state, n):
+        d_carry, d_share_BG, d_gates_LBG = state
         t = n if back else steps - 1 - n
         a_BG, c_before_BH = _at(a_LBG, t), _at(c_before_LBH, t)
         i, j, f, o = jnp.split(a_BG, 4, axis=-1)
@@ -266,15 +265,15 @@ def _lockstep_backward(dtype, backwards, residuals, cotangents):
         d_before = Carry(d_c_BH * f, matmul(d_gates_BG, kernel_GH, dtype))
         if inside_LB1 is not None:
             d_before = Carry(*(jnp.where(inside_B1, a, b) for a, b in zip(d_before, d_carry, strict=True)))
-        return d_before, d_share_BG + d_gates_BG, _put(a_LBG, d_gates_BG, t)
+        return d_before, d_share_BG + d_gates_BG, _put(d_gates_LBG, d_gates_BG, t)
 
     def body(n, states):
-        of_lanes = zip(transposed, cells, cells_before, d_outputs, backwards, states, strict=True)
+        of_lanes = zip(transposed, activated, cells, cells_before, d_outputs, backwards, states, strict=True)
         return tuple(one(*of_lane, n) for of_lane in of_lanes)
 
     states = tuple(
-        (d_carry, jnp.zeros((rows, kernel.shape[1])), a_LBG)
-        for d_carry, kernel, a_LBG in zip(d_carries, kernels, activated, strict=True)
+        (d_carry, jnp.zeros(a_LBG.shape[1:]), jnp.zeros(a_LBG.shape))
+        for d_carry, a_LBG in zip(d_carries, activated, strict=True)
     )
     states = jax.lax.fori_loop(0, steps, body, states)
     d_lanes = []
