@@ -1,6 +1,6 @@
 """Checkpoints: orbax arrays with a record beside them, found by name or by path.
 
-    CHECKPOINT/config.json    format version, sizes, every array's shape and checksum, provenance
+    CHECKPOINT/config.json    format version, sizes, shape and checksum of every array, provenance
     CHECKPOINT/arrays/        the parameters, written by orbax
     CHECKPOINT/card.md        how good it is (written by `evaluate`, absent at first)
 
@@ -15,7 +15,6 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +23,10 @@ import ml_dtypes
 import numpy as np
 
 import jaxaccomp
-from jaxaccomp.config import ModelConfig, MusicVAEConfig, SurrogateConfig, from_json, to_json
+from jaxaccomp.config import ModelConfig, MusicVAEConfig, from_json, to_json
 from jaxaccomp.errors import CheckpointError, ConfigError
-from jaxaccomp.weights import porting, trees
+from jaxaccomp.models import musicvae, surrogate
+from jaxaccomp.weights import trees
 from jaxaccomp.weights.trees import Params
 
 FORMAT_VERSION = 1
@@ -83,7 +83,7 @@ def save(
     if path.exists() and not (path / RECORD).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise CheckpointError(f"{path}: exists and is no checkpoint; choose another folder or remove it")
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}  # on CPU a view
-    record = {
+    entry = {
         "format_version": FORMAT_VERSION,
         "config": to_json(config),
         "dtype": dtype,
@@ -103,7 +103,8 @@ def save(
             draft = Path(scratch) / "new"
             draft.mkdir()
             _write(draft / ARRAYS, arrays, dtype)
-            (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+            entry["files"] = _checksums(draft / ARRAYS)
+            (draft / RECORD).write_text(json.dumps(entry, indent=1) + "\n")
             if path.exists():
                 path.rename(Path(scratch) / "old")
             draft.rename(path)
@@ -135,16 +136,27 @@ def load(
     config = _config(path, entry)
     expected = shapes_of(config)
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    leaves = {}
-    for group in _groups(expected):
-        arrays = _read(path / ARRAYS, {name: expected[name] for name in group})
+    intact = _checksums(path / ARRAYS) == entry["files"]
+    leaves, broken = {}, {}
+    # Orbax forsakes reads under way when one of them fails, and they complain later; so damage is met one at a time.
+    for group in _groups(expected, GROUP_BYTES if intact else 0):
+        try:
+            arrays = _restore(path / ARRAYS, {name: expected[name] for name in group})
+        except Exception as error:  # a damaged folder makes orbax and tensorstore raise nearly anything
+            broken |= dict.fromkeys(group, str(error).strip().split("\n")[0][:200] or type(error).__name__)
+            continue
         for name in group:
             array = arrays.pop(name)
             if _crc32(array) != entry["arrays"][name]["crc32"]:
-                raise CheckpointError(f"{path}: the values of {name} are not those saved; fetch or export it again")
-            leaves[name] = jax.device_put(array, sharding)
-            leaves[name].block_until_ready()  # only then may the host's copy go
+                broken[name] = "its values are not those saved"
+            elif not broken:
+                leaves[name] = jax.device_put(array, sharding)
+                leaves[name].block_until_ready()  # only then may the host's copy go
             del array
+    if broken:
+        shown = [f"{name} ({reason})" for name, reason in list(broken.items())[:3]]
+        more = f" and {len(broken) - 3} other arrays" if len(broken) > 3 else ""
+        raise CheckpointError(f"{path}: cannot read {', '.join(shown)}{more}; fetch or export the checkpoint again")
     params = trees.tree(leaves)
     return config, {"musicvae": params["musicvae"], "surrogate": params.get("surrogate")}
 
@@ -194,7 +206,7 @@ def resolve(path_or_name: str | os.PathLike) -> Path:
 
 
 def record(path: Path) -> dict[str, Any]:
-    """What config.json says: format version, config, dtype, arrays, provenance.
+    """What config.json says: format version, config, dtype, arrays, files, provenance.
 
     Raises:
         CheckpointError: it cannot be read, lacks an entry, or is of another format version.
@@ -221,6 +233,7 @@ def record(path: Path) -> dict[str, Any]:
         "arrays": sound,
         "config": isinstance(entry.get("config"), dict),
         "dtype": entry.get("dtype") in _DTYPES,
+        "files": isinstance(entry.get("files"), dict),
         "provenance": isinstance(entry.get("provenance"), dict),
     }.items():
         if not good:
@@ -230,27 +243,17 @@ def record(path: Path) -> dict[str, Any]:
 
 def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every array of a model, by its path, e.g. `musicvae/mean/kernel`."""
-    found = {f"musicvae/{row.path}": row.shape for row in porting.table(config.musicvae)}
+    rooms = {"musicvae": musicvae.shapes(config.musicvae)}
     if config.surrogate is not None:
-        found.update({f"surrogate/{path}": shape for path, shape in _surrogate_shapes(config.surrogate).items()})
-    return found
-
-
-@lru_cache
-def _surrogate_shapes(config: SurrogateConfig) -> dict[str, tuple[int, ...]]:
-    from jaxaccomp.arrays import STEPS
-    from jaxaccomp.models.surrogate import SurrogateEncoder
-
-    melody_BL = jax.ShapeDtypeStruct((1, STEPS), np.int32)
-    variables = jax.eval_shape(SurrogateEncoder(config).init, jax.eval_shape(jax.random.key, 0), melody_BL)
-    return {path: leaf.shape for path, leaf in trees.leaves(variables["params"])}
+        rooms["surrogate"] = surrogate.shapes(config.surrogate)
+    return dict(trees.leaves(rooms))
 
 
 def _config(path: Path, entry: dict[str, Any]) -> ModelConfig:
     try:
-        config = from_json(ModelConfig, entry["config"], f"{path / RECORD}: config")
+        config = from_json(ModelConfig, entry["config"], "config")
     except ConfigError as error:
-        raise CheckpointError(f"{error}; fetch or export the checkpoint again") from error
+        raise CheckpointError(f"{path / RECORD}: {error}; fetch or export the checkpoint again") from error
     _compare(f"{path / RECORD}: ", shapes_of(config), {k: tuple(v["shape"]) for k, v in entry["arrays"].items()})
     return config
 
@@ -275,12 +278,24 @@ def _crc32(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint8))
 
 
-def _groups(shapes: dict[str, tuple[int, ...]]) -> Iterator[list[str]]:
-    """Arrays to read together: the largest first, while little else is in memory yet."""
+def _checksums(folder: Path) -> dict[str, int]:
+    """Checksum of each file in a folder, by its path in there."""
+    found = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        checksum = 0
+        with file.open("rb") as content:
+            while piece := content.read(2**20):
+                checksum = zlib.crc32(piece, checksum)
+        found[file.relative_to(folder).as_posix()] = checksum
+    return found
+
+
+def _groups(shapes: dict[str, tuple[int, ...]], limit: int) -> Iterator[list[str]]:
+    """Arrays to read together, up to `limit` bytes: the largest first, while little else is in memory yet."""
     group, size = [], 0
     for name in sorted(shapes, key=lambda name: -np.prod(shapes[name])):
         bytes_ = 4 * int(np.prod(shapes[name]))
-        if group and size + bytes_ > GROUP_BYTES:
+        if group and size + bytes_ > limit:
             yield group
             group, size = [], 0
         group.append(name)
@@ -316,26 +331,6 @@ def _write(folder: Path, leaves: dict[str, np.ndarray], dtype: str) -> None:
         checkpointer.save(
             folder, args=ocp.args.PyTreeSave(tree, save_args=pieces, ocdbt_target_data_file_size=FILE_BYTES)
         )
-
-
-def _read(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Reads some of the arrays as float32; names those that cannot be."""
-    try:
-        return _restore(folder, shapes)
-    except Exception as error:  # a damaged folder makes orbax and tensorstore raise nearly anything
-        if not folder.is_dir():
-            raise CheckpointError(f"{folder}: the arrays are missing; fetch or export the checkpoint again") from error
-        broken = []
-        for name, shape in shapes.items():
-            try:
-                _restore(folder, {name: shape})
-            except Exception:  # the same again, for one array
-                broken.append(name)
-        which = ", ".join(broken) if broken else "some array"
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise CheckpointError(
-            f"{folder.parent}: cannot read {which} ({reason}); fetch or export the checkpoint again"
-        ) from error
 
 
 def _restore(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
