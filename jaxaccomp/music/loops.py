@@ -4,6 +4,7 @@ They are compiled on first use and the result is kept on disk, beside this file 
 the user's cache folder. numba comes with note-seq (through librosa).
 """
 
+import inspect
 from collections.abc import Callable
 
 import numba
@@ -12,6 +13,7 @@ import numpy as np
 
 def compiled(function: Callable) -> Callable:
     """Compiles a function when it is first called; the machine code outlives the process if any folder takes it."""
+    function = inspect.unwrap(function)  # under pytest, type checks are wrapped around every function
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no folder to keep it in
