@@ -7,7 +7,7 @@ import jax
 
 
 class Interrupts:
-    """While entered, the first SIGTERM or SIGINT asks the loop to stop after its step; a second SIGINT stops at once."""
+    """While entered, SIGTERM or SIGINT asks the loop to stop after its step; a second SIGINT stops at once."""
 
     def __init__(self) -> None:
         self._asked = False

@@ -128,7 +128,7 @@ def train(
     measure = jax.pmap(make_measure(objective), axis_name=AXIS, devices=devices)
 
     pending: tuple[int, Any] | None = None
-    step, waited_s, start_s = first_step, 0.0, time.perf_counter()
+    step, start_s = first_step, time.perf_counter()
     silent = jax.process_index() > 0
     with (
         Journal(workdir, first_step, recipe.steps, recipe.batch_size, silent) as journal,

@@ -118,3 +118,9 @@ def musicvae_rates(params: Any, fast: float, slow: float) -> Any:
         return slow
 
     return jax.tree_util.tree_map_with_path(rate, params)
+
+
+def surrogate_rates(params: Any, fast: float, slow: float) -> Any:
+    """Peak rates of a surrogate: `fast` for its heads, `slow` for its layers."""
+    rates = {name: slow if name.startswith("layer_") else fast for name in params}
+    return {name: jax.tree.map(lambda _, rate=rates[name]: rate, room) for name, room in params.items()}

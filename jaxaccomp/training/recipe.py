@@ -72,10 +72,7 @@ class VAERecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.augmentation  # checks its own values
-        require(
-            len(self.token_dropout) == 3 and all(0 <= rate < 1 for rate in self.token_dropout),
-            f"VAERecipe.token_dropout must be three shares in [0, 1), got {self.token_dropout}",
-        )
+        _require_shares("VAERecipe", self.token_dropout)
         require(self.beta >= 0, f"VAERecipe.beta must not be negative, got {self.beta}")
         require(self.beta_warmup >= 0, f"VAERecipe.beta_warmup must not be negative, got {self.beta_warmup}")
         require(self.free_bits >= 0, f"VAERecipe.free_bits must not be negative, got {self.free_bits}")
@@ -95,8 +92,58 @@ class VAERecipe(Recipe):
 class SurrogateRecipe(Recipe):
     """Settings of a surrogate run."""
 
-    steps: int = setting(4_000, "optimiser steps in the whole run")
-    batch_size: int = setting(64, "windows in a step, over all devices and processes")
-    learning_rate: float = setting(2e-3, "peak rate of the head")
+    steps: int = setting(2_000, "optimiser steps in the whole run")
+    batch_size: int = setting(32, "windows in a step, over all devices and processes")
+    learning_rate: float = setting(2e-3, "peak rate of the heads")
     slow_learning_rate: float = setting(1e-3, "peak rate of the recurrent layers")
+    ema: float = setting(0.995, "decay of the moving average of the weights, which is what is measured and exported")
     evaluate_every: int = setting(250, "steps between measurements on the validation split")
+
+    matching: Literal["kl", "mse"] = setting(
+        "kl", "distance from the encoder's posterior: KL(encoder ‖ surrogate), or the squared error of the mean alone"
+    )
+    matching_weight: float = setting(0.5, "weight of that distance once the decoder has its say; 1 before")
+    decoder_weight: float = setting(1.0, "weight of the NLL of bass and drums through the frozen decoder; 0: none")
+    decoder_from: float = setting(0.3, "share of the run after which the decoder has its say")
+    token_dropout: tuple[float, ...] = setting(
+        (0.2, 0.2, 0.3), "share of previous tokens hidden from the melody, bass and drum decoder"
+    )
+    lowest_shift: int = setting(-5, "largest transposition downwards, semitones; 0 both ways takes latents as stored")
+    highest_shift: int = setting(6, "largest transposition upwards; a transposed song is encoded anew")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            -24 <= self.lowest_shift <= 0 <= self.highest_shift <= 24,
+            f"transpositions must reach from -24…0 to 0…24, got {self.lowest_shift}…{self.highest_shift}",
+        )
+        _require_shares("SurrogateRecipe", self.token_dropout)
+        require(0 <= self.decoder_from <= 1, f"decoder_from must lie in [0, 1], got {self.decoder_from}")
+        for name in ("matching_weight", "decoder_weight"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
+
+
+SEED = SurrogateRecipe(
+    steps=10_000,
+    batch_size=16,
+    optimizer="rmsprop",
+    schedule="constant",
+    learning_rate=3e-4,
+    slow_learning_rate=3e-4,
+    warmup=0,
+    ema=0.0,
+    matching="mse",
+    decoder_weight=0.0,
+    lowest_shift=0,
+    highest_shift=0,
+)
+"""How the write-up trained its network; the baseline to beat."""
+
+SURROGATE_PRESETS = {"default": SurrogateRecipe(), "seed": SEED}
+
+
+def _require_shares(owner: str, rates: tuple[float, ...]) -> None:
+    require(
+        len(rates) == 3 and all(0 <= rate < 1 for rate in rates),
+        f"{owner}.token_dropout must be three shares in [0, 1), got {rates}",
+    )

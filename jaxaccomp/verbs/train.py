@@ -6,14 +6,15 @@ resumes; with another --steps the schedule is drawn anew.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
 from jaxaccomp import config as configs
 from jaxaccomp import flags
-from jaxaccomp.config import PRESETS, ModelConfig, MusicVAEConfig
+from jaxaccomp.config import PRESETS, ModelConfig, MusicVAEConfig, SurrogateConfig
 from jaxaccomp.errors import TrainingError, UsageError
-from jaxaccomp.training.recipe import Recipe, VAERecipe
+from jaxaccomp.training.recipe import SURROGATE_PRESETS, Recipe, SurrogateRecipe, VAERecipe
 
 CHANGEABLE = {"steps", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every", "cooldown"}
 """Settings that a run may change when it resumes."""
@@ -29,6 +30,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add(vae, MusicVAEConfig, "sizes, over the preset's")
     flags.add(vae, VAERecipe, "settings of the run")
+    surrogate = objectives.add_parser("surrogate", help="train a surrogate encoder on a dataset of latents")
+    _add_paths(surrogate, "dataset of latents, as `latents --out` wrote it")
+    surrogate.add_argument(
+        "--checkpoint", required=True, metavar="NAME|DIR", help="the MusicVAE that the latents are from"
+    )
+    surrogate.add_argument(
+        "--preset",
+        choices=SURROGATE_PRESETS,
+        default="default",
+        help="default: starts as the MusicVAE's own encoder, and is also judged through its decoder; seed: the "
+        "write-up's network, from scratch (default: default)",
+    )
+    flags.add(surrogate, SurrogateConfig, "sizes, over the preset's; other sizes than the encoder's start from scratch")
+    flags.add(surrogate, SurrogateRecipe, "settings of the run; the defaults shown are the default preset's")
 
 
 def _add_paths(parser: argparse.ArgumentParser, data: str) -> None:
@@ -41,10 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when all steps are done, 1 when the run was told to stop early or cannot go on."""
     from jaxaccomp.training import runtime
 
-    recipe = flags.build(VAERecipe, arguments, arguments.config)
+    _check_names(arguments)
+    if arguments.objective == "vae":
+        recipe: Recipe = flags.build(VAERecipe, arguments, arguments.config)
+    else:
+        recipe = flags.build(SurrogateRecipe, arguments, arguments.config, SURROGATE_PRESETS[arguments.preset])
     runtime.join_processes()
     runtime.use_cores(recipe.batch_size // recipe.accumulation)
-    return _vae(arguments, recipe)
+    return (_vae if arguments.objective == "vae" else _surrogate)(arguments, recipe)
 
 
 def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
@@ -65,6 +84,49 @@ def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
     return _train(VAEObjective(model, recipe), recipe, arguments, recipe.augmentation, None, export)
 
 
+def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
+    import jax
+
+    from jaxaccomp.models import surrogate
+    from jaxaccomp.training.objectives import SurrogateObjective
+    from jaxaccomp.weights import checkpoint
+
+    stored, params = checkpoint.load(arguments.checkpoint)
+    base = surrogate.matching(stored.musicvae)
+    if arguments.preset == "seed":
+        base = SurrogateConfig(latent_size=stored.musicvae.latent_size, **surrogate.SEED)
+    network = flags.build(SurrogateConfig, arguments, arguments.config, base)
+    config = ModelConfig(musicvae=stored.musicvae, surrogate=network)
+    _settle(arguments, {"preset": arguments.preset, **configs.to_json(network), **configs.to_json(recipe)})
+    frozen = params["musicvae"]
+    start = None
+    if arguments.preset == "default" and network == base:
+        start = surrogate.from_encoder(frozen, _frequencies(arguments.data, stored.musicvae.latent_size))
+
+    def export(params) -> None:
+        checkpoint.save(
+            arguments.workdir / "checkpoint",
+            config,
+            {"musicvae": frozen, "surrogate": params},
+            provenance={"run": f"train surrogate --preset {arguments.preset}", "data": str(arguments.data)},
+        )
+
+    objective = SurrogateObjective(config, recipe, start)
+    return _train(objective, recipe, arguments, None, jax.tree.map(jax.numpy.asarray, frozen), export)
+
+
+def _frequencies(data: Path, latent_size: int, windows: int = 4096) -> dict:
+    """How often each token of bass and drums occurs in the training split."""
+    import numpy as np
+
+    from jaxaccomp.arrays import VOCABULARY
+    from jaxaccomp.data.batches import Batches
+
+    batch = Batches(data, "train", batch_size=windows, latent_size=latent_size).batch(0)
+    counts = {part: np.bincount(batch[part].ravel(), minlength=VOCABULARY[part]) for part in ("bass", "drums")}
+    return {part: np.asarray(count / count.sum(), np.float32) for part, count in counts.items()}
+
+
 def _train(objective, recipe: Recipe, arguments: argparse.Namespace, augmentation, frozen, export) -> int:
     import jax
 
@@ -73,6 +135,8 @@ def _train(objective, recipe: Recipe, arguments: argparse.Namespace, augmentatio
 
     share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     settings = {"batch_size": recipe.batch_size, "seed": recipe.seed, **share}
+    if arguments.objective == "surrogate":
+        settings["latent_size"] = objective.config.surrogate.latent_size
     training = Batches(arguments.data, "train", augmentation=augmentation, **settings)
     validation = Batches(arguments.data, "validation", **settings)
     outcome = loop.train(objective, recipe, training, validation, arguments.workdir, frozen=frozen, export=export)
@@ -83,6 +147,24 @@ def _train(objective, recipe: Recipe, arguments: argparse.Namespace, augmentatio
         )
     print(f"{arguments.workdir / 'checkpoint'}: validation {outcome.best:.2f} at step {outcome.best_step}")
     return 0
+
+
+def _check_names(arguments: argparse.Namespace) -> None:
+    """A setting of --config that no class knows is a mistake, not a wish to be ignored."""
+    if arguments.config is None or not arguments.config.exists():
+        return
+    kinds = (MusicVAEConfig, VAERecipe) if arguments.objective == "vae" else (SurrogateConfig, SurrogateRecipe)
+    known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"objective", "preset"}
+    try:
+        stored = json.loads(arguments.config.read_text())
+    except (OSError, ValueError):
+        return  # `flags.build` says so
+    unknown = sorted(set(stored) - known) if isinstance(stored, dict) else []
+    if unknown:
+        raise UsageError(
+            f"--config {arguments.config}: no setting is called {', '.join(unknown)}; "
+            f"`train.py {arguments.objective} --help` lists them"
+        )
 
 
 def _settle(arguments: argparse.Namespace, settings: dict) -> None:
