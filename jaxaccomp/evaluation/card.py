@@ -70,6 +70,8 @@ def summary(report: Report, baseline: Report | None = None) -> str:
         f"{', '.join(f'{value:g} ({part})' for part, value in report['temperature'].items())}, "
         f"surrogate samples at spread {report['spread']:g}."
     )
+    if baseline is not None:
+        head += f" Baseline: `{baseline['checkpoint']}`, on {baseline['windows']:,} windows."
     warning = "" if report["latents_are_this_encoders"] else _STRANGE
     pieces = [
         head + warning,

@@ -64,6 +64,23 @@ def test_tables_line_up_and_show_the_figures(results):
     assert "temperature bass, drums" not in text  # there was no sweep
 
 
+def test_a_checkpoint_without_surrogate_has_tables_too(results):
+    report = json.loads(results.read_text())
+    for table in ("nll", "statistics", "overlap"):
+        report[table] |= {"surrogate": None, "surrogate_sample": None}
+    report |= {"gap_closed": None, "gap_closed_interval": None}
+    report["latent"] |= dict.fromkeys(("r_squared", "cosine", "kl_to_surrogate", "calibration"))
+    text = card.summary(report)
+    assert "surrogate, mean" not in text
+    assert "cosine" not in text
+    assert "encoder (ceiling)" in text
+
+
+def test_latents_of_another_encoder_are_told_in_the_card(results):
+    report = json.loads(results.read_text()) | {"latents_are_this_encoders": False}
+    assert "not made by this checkpoint's encoder" in card.summary(report)
+
+
 def test_the_card_tells_model_runs_and_figures(evaluate, results, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -89,7 +106,8 @@ def test_the_card_tells_model_runs_and_figures(evaluate, results, tmp_path):
     assert "best on validation songs at step 100: 650.50" in text
     assert "`learning_rate` 0.002" in text
     assert "--limit 10 --samples 3 --temperature 0.4,0.2 --spread 1 --seed 0" in text
-    assert "baseline" in text
+    assert "Baseline: `" in text
+    assert "baseline, mean" in text
     assert json.loads(results.read_text())["fingerprint"][:16] in text
 
 
