@@ -6,7 +6,6 @@
 from pathlib import Path
 
 from jaxaccomp.errors import UsageError
-from jaxaccomp.music import midi
 
 FOLDER = Path(__file__).parent
 
@@ -25,12 +24,3 @@ def path(name: str) -> Path:
     if name not in names():
         raise UsageError(f"there is no demo tune {name!r}; there are {', '.join(names())}")
     return FOLDER / f"{name}.mid"
-
-
-def load(name: str) -> midi.Score:
-    """A demo tune as a Score.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
-    return midi.read(path(name))

@@ -3,6 +3,7 @@ import pytest
 
 from jaxaccomp import demos
 from jaxaccomp.errors import RenderError
+from jaxaccomp.music import midi
 from jaxaccomp.music.midi import NOTE, Part, Score
 from jaxaccomp.report import pianoroll
 
@@ -117,7 +118,7 @@ def test_long_songs_get_longer_systems_not_endless_pictures(tmp_path):
 
 
 def test_a_demo_in_three_four_is_drawn(tmp_path):
-    assert colours_in(pianoroll.draw(demos.load("greensleeves"), tmp_path / "g.png"))["melody"] > 0.005
+    assert colours_in(pianoroll.draw(midi.read(demos.path("greensleeves")), tmp_path / "g.png"))["melody"] > 0.005
 
 
 def test_endings_and_places_that_cannot_be(tmp_path):
