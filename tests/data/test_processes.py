@@ -61,7 +61,7 @@ def together(windows_folder, tiny, tmp_path_factory):
 
 
 def test_each_process_writes_an_equal_share_of_the_shards(together, latents_folder):
-    (first, second), out = together
+    (first, second), _ = together
     names = {file.name for file in shards.find(latents_folder).glob("*.array_record*")}
     assert not set(first["wrote"]) & set(second["wrote"])
     assert set(first["wrote"]) | set(second["wrote"]) == names
