@@ -6,13 +6,13 @@ damaged file costs that file here too, and the notes are the same. Needs the ext
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate import manifest, songfile
+from jaxaccomp.generate.band import Band
 from jaxaccomp.generate.conveyor import Conveyor, Order
 from jaxaccomp.generate.manifest import Entry
 from jaxaccomp.generate.songfile import Settings
@@ -24,12 +24,12 @@ _SONGS_IN_BUNDLE = 64
 class Accompany(beam.DoFn):
     """Orders of songs → JSON lines of the manifest."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Any], time_limit_s: float, memory_limit_mib: int):
+    def __init__(self, settings: Settings, load: Callable[[], Band], time_limit_s: float, memory_limit_mib: int):
         """Takes what is needed, all of it picklable.
 
         Args:
             settings: of reading and writing.
-            load: makes a `collection.Band`; called once in each of Beam's processes.
+            load: makes a `Band`; called once in each of Beam's processes.
             time_limit_s: for one file.
             memory_limit_mib: for one file.
         """
@@ -56,7 +56,7 @@ class Accompany(beam.DoFn):
 def run(
     orders: Iterable[Order],
     settings: Settings,
-    load: Callable[[], Any],
+    load: Callable[[], Band],
     runner: str,
     options: str,
     time_limit_s: float,

@@ -4,12 +4,10 @@
     print(summary.text)
 
 What happens to a song lies in the files below this one: `inputs` names it, `songfile` reads and writes it in one of the
-`workers`, the `packer` puts its windows into a batch, a `device` decodes that, the `conveyor` moves it along, and the
-`manifest` remembers it. Nothing of all this changes a note: random keys are made of a song's own content.
+`workers`, the `packer` puts its windows into a batch, the `band` decodes that on a `device`, the `conveyor` moves it
+along, and the `manifest` remembers it. Nothing of all this changes a note: random keys are made of a song's content.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -18,25 +16,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from jaxaccomp.config import require, setting, to_json
+from jaxaccomp.config import require, setting
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate import inputs as inputs_
 from jaxaccomp.generate import manifest, songfile
+from jaxaccomp.generate.band import Band, Music
 from jaxaccomp.generate.conveyor import Clock, Conveyor, Order
 from jaxaccomp.generate.inputs import Inputs
 from jaxaccomp.generate.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
-from jaxaccomp.generate.packer import Batch
 from jaxaccomp.generate.songfile import RETRIED, Settings
 from jaxaccomp.generate.workers import Workers
-
-BATCH_SIZES = {"cpu": 64, "gpu": 1024, "tpu": 1024}
-"""Windows in a batch by backend: where more bring no more speed."""
-_REVISION = 1
-"""Of what the program plays; raised when the same song with the same options would get other notes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,29 +75,6 @@ class CollectionConfig:
         except (RuntimeError, ValueError) as error:
             raise CollectionError(f"--shard auto: JAX finds no cluster ({error}); give --shard I/N instead") from error
         return jax.process_index(), jax.process_count()
-
-
-@dataclass(frozen=True)
-class Music:
-    """What decides the notes, beside the song and the checkpoint; see `run`."""
-
-    seed: int = 0
-    temperature: tuple[float, ...] = ()
-    parts: tuple[str, ...] = ("bass", "drums")
-    keep: str = "melody"
-    melody: str | int = "default"
-    spread: float = 1.0
-
-    def __post_init__(self) -> None:
-        require(
-            0 < len(set(self.parts)) == len(self.parts) and set(self.parts) <= {"bass", "drums"},
-            f"parts must be bass, drums or both, got {', '.join(self.parts) or 'none'}",
-        )
-        require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
-
-    def digest(self) -> str:
-        """16 hex digits that differ where notes may."""
-        return hashlib.sha256(json.dumps([_REVISION, to_json(self)]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -181,7 +150,7 @@ def run(
         settings = Settings(place, place / f".staging-{index}-of-{count}", melody, music.parts, keep, share)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
-        load = partial(Band.load, str(checkpoint), music, config.batch_size)
+        load = partial(Band.on_all_devices, str(checkpoint), music, config.batch_size)
         with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
             ledger = _Ledger(book, songs, stamp, config.force, bar)
             engine = _on_a_cluster if config.beam_runner else _here
@@ -194,13 +163,13 @@ def run(
     return summary
 
 
-def _here(config: CollectionConfig, settings: Settings, load: Callable[[], "Band"], ledger: "_Ledger") -> Clock:
+def _here(config: CollectionConfig, settings: Settings, load: Callable[[], Band], ledger: "_Ledger") -> Clock:
     with Workers(
         config.workers or os.cpu_count() or 1,
         time_limit_s=float(config.time_limit),
         memory_limit_mib=config.memory_limit,
         preload=[songfile.__name__],
-    ) as workers:  # they start while the model loads
+    ) as workers:
         band = load()
         conveyor = Conveyor(workers, band.decoders, band.batch_size, settings, ledger.settle, ledger.twin)
         conveyor.run(ledger.orders(), ledger.pass_over)
@@ -208,7 +177,7 @@ def _here(config: CollectionConfig, settings: Settings, load: Callable[[], "Band
     return conveyor.clock
 
 
-def _on_a_cluster(config: CollectionConfig, settings: Settings, load: Callable[[], "Band"], ledger: "_Ledger") -> Clock:
+def _on_a_cluster(config: CollectionConfig, settings: Settings, load: Callable[[], Band], ledger: "_Ledger") -> Clock:
     try:
         from jaxaccomp.generate import beam
     except ImportError as error:
@@ -219,54 +188,6 @@ def _on_a_cluster(config: CollectionConfig, settings: Settings, load: Callable[[
         ledger.settle(entry)
         clock.windows += entry.get("windows", 0)
     return clock
-
-
-@dataclass(frozen=True)
-class Band:
-    """The model on every local device.
-
-    Attributes:
-        decoders: for each device, what hands it a batch and returns tokens to be.
-        batch_size: windows in a batch.
-    """
-
-    decoders: list[Callable[[Batch], Any]]
-    batch_size: int
-
-    @classmethod
-    def load(cls, checkpoint: str, music: Music, batch_size: int = 0) -> "Band":
-        """Loads a checkpoint onto every local device.
-
-        Args:
-            checkpoint: name or path.
-            music: how to play.
-            batch_size: windows in a batch; 0 for the backend's own.
-        """
-        import jax
-
-        from jaxaccomp.generate import accompanist
-
-        band = accompanist.load(checkpoint)
-        decoders = []
-        for device in jax.local_devices():
-            player = accompanist.Accompanist(band.config, jax.device_put(band.params, device))
-            decoders.append(partial(_decode, player, device, music))
-        return cls(decoders, batch_size or BATCH_SIZES.get(jax.default_backend(), 64))
-
-
-def _decode(player: Any, device: Any, music: Music, batch: Batch) -> Any:
-    import jax
-
-    with jax.default_device(device):
-        return player.play(
-            batch.melody_BL,
-            batch.fingerprints,
-            batch.windows_B,
-            seed=music.seed,
-            temperature=music.temperature,
-            parts=music.parts,
-            spread=music.spread,
-        ).tokens_BLP
 
 
 class _Ledger:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxaccomp.errors import CollectionError
+from jaxaccomp.errors import CollectionError, JaxAccompError
 from jaxaccomp.generate.packer import Batch
 
 _IN_FLIGHT = 2
@@ -64,11 +64,14 @@ class Device:
 
         Raises:
             CollectionError: the device failed.
+            JaxAccompError: the model could not be loaded, or not asked for this.
         """
         while self.news.poll():
             self.news.recv_bytes()
             batch, tokens_BLP = self._results.get()
             self.pending -= 1
+            if isinstance(tokens_BLP, JaxAccompError):
+                raise tokens_BLP
             if isinstance(tokens_BLP, Exception):
                 reason = str(tokens_BLP).strip().splitlines() or [type(tokens_BLP).__name__]
                 raise CollectionError(

@@ -1,0 +1,108 @@
+"""The model on every local device, loaded when the first batch comes, and what it plays by."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from jaxaccomp.config import require, to_json
+from jaxaccomp.generate.packer import Batch
+
+BATCH_SIZES = {"cpu": 64, "gpu": 1024, "tpu": 1024}
+"""Windows in a batch by backend: where more bring no more speed."""
+_REVISION = 1
+"""Of what the program plays; raised when the same song with the same options would get other notes."""
+
+
+@dataclass(frozen=True)
+class Music:
+    """What decides the notes, beside the song and the checkpoint; see `collection.run`."""
+
+    seed: int = 0
+    temperature: tuple[float, ...] = ()
+    parts: tuple[str, ...] = ("bass", "drums")
+    keep: str = "melody"
+    melody: str | int = "default"
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(
+            0 < len(set(self.parts)) == len(self.parts) and set(self.parts) <= {"bass", "drums"},
+            f"parts must be bass, drums or both, got {', '.join(self.parts) or 'none'}",
+        )
+        require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
+
+    def digest(self) -> str:
+        """16 hex digits that differ where notes may."""
+        return hashlib.sha256(json.dumps([_REVISION, to_json(self)]).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Band:
+    """The model on every local device.
+
+    Attributes:
+        decoders: for each device, what hands it a batch and returns tokens to be.
+        batch_size: windows in a batch.
+    """
+
+    decoders: list[Callable[[Batch], Any]]
+    batch_size: int
+
+    @classmethod
+    def on_all_devices(cls, checkpoint: str, music: Music, batch_size: int = 0) -> "Band":
+        """A band that loads its model when it is first asked to play, so that songs can be read meanwhile.
+
+        Args:
+            checkpoint: name or path.
+            music: how to play.
+            batch_size: windows in a batch; 0 for the backend's own.
+        """
+        import jax
+
+        model = _Model(checkpoint)
+        decoders = [partial(_decode, model, device, music) for device in jax.local_devices()]
+        return cls(decoders, batch_size or BATCH_SIZES.get(jax.default_backend(), 64))
+
+
+class _Model:
+    """A checkpoint, read once for all devices."""
+
+    def __init__(self, checkpoint: str):
+        self._checkpoint = checkpoint
+        self._lock = threading.Lock()
+        self._loaded: Any = None
+        self._players: dict[Any, Any] = {}
+
+    def on(self, device: Any) -> Any:
+        """The accompanist whose parameters lie on this device."""
+        import jax
+
+        from jaxaccomp.generate import accompanist
+
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = accompanist.load(self._checkpoint)
+            if device not in self._players:
+                band = self._loaded
+                self._players[device] = accompanist.Accompanist(band.config, jax.device_put(band.params, device))
+            return self._players[device]
+
+
+def _decode(model: _Model, device: Any, music: Music, batch: Batch) -> Any:
+    import jax
+
+    with jax.default_device(device):
+        played = model.on(device).play(
+            batch.melody_BL,
+            batch.fingerprints,
+            batch.windows_B,
+            seed=music.seed,
+            temperature=music.temperature,
+            parts=music.parts,
+            spread=music.spread,
+        )
+    return played.tokens_BLP
