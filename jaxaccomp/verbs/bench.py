@@ -17,7 +17,7 @@ SECTIONS = {
     "data": "building and reading datasets",
     "train": "training steps",
     "collection": "accompanying a whole collection",
-    "export": "starting from exported programs against compiling",
+    "startup": "from `infer.py` to the file it writes: where the seconds go",
 }
 """Each section lives in the module of its name in `jaxaccomp.bench`: `add_flags`, `run` → results, `table`."""
 

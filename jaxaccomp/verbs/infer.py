@@ -43,6 +43,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="T[,T]",
         help="one value, or bass,drums; 0 takes the likeliest token (default: 0.45,0.25)",
     )
+    play.add_argument(
+        "--spread",
+        type=_amount,
+        metavar="S",
+        help="how far the band strays from its best guess of the style, in standard deviations (default: 1)",
+    )
     play.add_argument("--variations", type=int, default=1, metavar="K", help="takes of a single song (default: 1)")
     play.add_argument("--melody", default="default", metavar="TRACK", help="the tune's track, by number or name")
     play.add_argument(
@@ -122,6 +128,7 @@ def _play_one(arguments: argparse.Namespace) -> int:
             variations=arguments.variations,
             keep=arguments.keep,
             parts=arguments.parts,
+            spread=accompanist.DEFAULT_SPREAD if arguments.spread is None else arguments.spread,
             progress=progress,
         )
     for take, target in zip(takes, targets, strict=True):
@@ -197,16 +204,21 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) ->
         parts=arguments.parts,
         keep=arguments.keep,
         melody=arguments.melody,
+        spread=arguments.spread,
     )
     print(summary.text)
     return summary.exit_code
 
 
 def _temperatures(text: str) -> tuple[float, ...]:
+    return tuple(_amount(value) for value in text.split(","))
+
+
+def _amount(text: str) -> float:
     try:
-        values = tuple(float(value) for value in text.split(","))
+        value = float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from error
-    if not all(0 <= value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from error
+    if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected 0 or more, got {text!r}")
-    return values
+    return value
