@@ -33,7 +33,7 @@ BATCH_SIZE = 256
 _PROVENANCE = ("song", "segment", "bar")
 
 
-def columns(latent_size: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+def columns(latent_size: int) -> shards.Columns:
     """Shape and type of each feature."""
     return {
         **{part: ((STEPS,), np.int16) for part in PARTS},

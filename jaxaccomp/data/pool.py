@@ -7,12 +7,17 @@ more, since the killer may have come from outside; then its fate is its result.
 
 import contextlib
 import multiprocessing
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
+
+MEMORY_BYTES = 4 << 30
+"""What a worker may take beside what it starts with; a file that wants more is refused, the machine stays usable."""
 
 _END = object()
 
@@ -122,6 +127,10 @@ def _replace(crew: list[_Worker], worker: _Worker, function: Callable[[Any], Any
 
 def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    with contextlib.suppress(ValueError, OSError):  # not every system has such a limit
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     while True:
         try:
             item = connection.recv()

@@ -6,6 +6,7 @@ complete; the metadata comes last, so that a folder with metadata is a finished 
 reading them.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -26,12 +27,16 @@ MODEL_INPUTS = ("tokens", "melody", "bass", "drums", "mean", "scale")
 _READ_AHEAD = 8192
 
 
-def features(columns: dict[str, tuple[tuple[int, ...], Any]]) -> Any:
+Columns = dict[str, tuple[tuple[int, ...], Any]]
+"""Shape and type by feature; the type `str` is a text."""
+
+
+def features(columns: Columns) -> Any:
     """TFDS features of examples.
 
     Args:
-        columns: shape and type by feature; the type `str` is a text. Arrays are stored as their bytes, which is an
-            order of magnitude faster to read than lists of numbers and means the same to a reader.
+        columns: shape and type of each. Arrays are stored as their bytes, which is much faster to read than lists of
+            numbers and means the same to a reader.
     """
     import tensorflow_datasets as tfds
 
@@ -68,7 +73,7 @@ def lengths(examples: int, shard_count: int | None, examples_per_shard: int) -> 
     return [examples // count + (shard < examples % count) for shard in range(count)]
 
 
-def write_shard(file: Path, columns: dict[str, tuple[tuple[int, ...], Any]], examples: Iterable[dict]) -> None:
+def write_shard(file: Path, columns: Columns, examples: Iterable[dict]) -> None:
     """Writes one shard whole, or not at all; the same examples always give the same bytes."""
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
@@ -76,17 +81,35 @@ def write_shard(file: Path, columns: dict[str, tuple[tuple[int, ...], Any]], exa
     schema = features(columns)
     serializer = ExampleSerializer(schema.get_serialized_info())
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    writer = ArrayRecordWriter(str(temporary), "group_size:1")  # each example is reachable on its own
+    failures = (OSError, RuntimeError)  # the ArrayRecord library's are RuntimeErrors
+    with writing(file, failures):
+        writer = ArrayRecordWriter(str(temporary), "group_size:1")  # each example is reachable on its own
     try:
         for example in examples:
             proto = serializer.get_tf_example(schema.encode_example(example))
-            writer.write(proto.SerializeToString(deterministic=True))
-        writer.close()
-        os.replace(temporary, file)
+            with writing(file, failures):
+                writer.write(proto.SerializeToString(deterministic=True))
+        with writing(file, failures):
+            writer.close()
+            os.replace(temporary, file)
     finally:
         if writer.is_open():
             writer.close()
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Tells what cannot be written, and why, in one sentence.
+
+    Raises:
+        DatasetError: in place of one of the failures.
+    """
+    try:
+        yield
+    except failures as error:
+        reason = str(error).split("\n")[0][:200]
+        raise DatasetError(f"{path}: cannot be written ({reason}); free the place or choose another --out") from error
 
 
 def clear(folder: Path) -> None:
@@ -98,7 +121,7 @@ def clear(folder: Path) -> None:
 def write_metadata(
     folder: Path,
     name: str,
-    columns: dict[str, tuple[tuple[int, ...], Any]],
+    columns: Columns,
     shard_lengths: dict[str, list[int]],
     description: str,
     metadata: dict[str, Any],
@@ -297,11 +320,11 @@ def read_songs(folder: Path) -> list[dict[str, Any]]:
         raise DatasetError(f"{folder / SONGS}: not readable ({error}); write the dataset again") from error
 
 
-def _columns(folder: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
+def _columns(folder: Path) -> Columns:
     """Shape and type of each feature, from TFDS's own description."""
     try:
         described = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
-        columns: dict[str, tuple[tuple[int, ...], Any]] = {}
+        columns: Columns = {}
         for name, feature in described.items():
             if "text" in feature:
                 columns[name] = (), str
@@ -315,8 +338,8 @@ def _columns(folder: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
         raise DatasetError(f"{folder}: features.json is damaged ({error!r}); write the dataset again") from error
 
 
-def _decoded(records: Iterable[bytes], columns: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, np.ndarray]:
-    """Arrays from serialized examples. TFDS's own parser does the same at a tenth of the speed."""
+def _decoded(records: Iterable[bytes], columns: Columns) -> dict[str, np.ndarray]:
+    """Arrays from serialized examples. TFDS's own parser does the same, several times slower."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     values: dict[str, list] = {name: [] for name in columns}

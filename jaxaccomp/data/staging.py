@@ -19,7 +19,6 @@ from jaxtyping import Int
 from jaxaccomp.arrays import FIRST_NOTE_ON, VOCABULARY, WindowTokens
 from jaxaccomp.config import require, setting
 from jaxaccomp.errors import DatasetError, MidiError
-from jaxaccomp.music import midi, trio
 
 SUFFIXES = (".mid", ".midi")
 FORMAT = 1
@@ -80,7 +79,12 @@ def _search(
     identity = (here.st_dev, here.st_ino)
     if identity in above:
         return  # a link back to a folder it lies in
-    for entry in os.scandir(folder):
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        found[prefix.rstrip("/")] = None  # a folder that cannot be listed gets its line in the ledger like a file
+        return
+    for entry in entries:
         try:
             status = entry.stat()
         except OSError:
@@ -97,7 +101,9 @@ def stage(job: Job) -> None:
         arrays, entry = _windows(job)
     except MidiError as error:
         arrays, entry = {}, refusal(error.reason, str(error))
-    except Exception as error:  # a defect of this program, or no memory: it may cost this file, not the run
+    except MemoryError:
+        arrays, entry = {}, refusal("out-of-memory", f"{job.file}: its windows need more memory than a file may take")
+    except Exception as error:  # a defect of this program may cost this file, not the run
         arrays, entry = {}, refusal("error", f"{job.file}: {type(error).__name__}: {error}")
     write(job.archive, entry, arrays)
 
@@ -108,6 +114,8 @@ def _windows(job: Job) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises:
         MidiError: the file is no music.
     """
+    from jaxaccomp.music import midi, trio  # here, so that who only wants the settings need not wait
+
     score = midi.read(job.file)
     trios = list(trio.trios(score))
     if not trios:
@@ -137,6 +145,8 @@ def _windows(job: Job) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def _taken(bars: np.ndarray, config: WindowsConfig) -> np.ndarray:
     """Indices into a trio's bars: as many as hop and limit leave."""
+    from jaxaccomp.music import trio
+
     spaced = trio.spaced(bars, config.hop)
     return np.searchsorted(bars, spaced[spread(len(spaced), config.combination_limit)])
 

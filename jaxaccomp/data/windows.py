@@ -148,6 +148,8 @@ def _stage(
             jobs.append(Job(str(source / name), str(archive), config))
     done = engine(staging.stage, jobs, FILE_SECONDS)
     for job, result in progress(done, total=len(jobs), desc="reading", unit="file", disable=None):
+        if isinstance(result, pool.Lost) and result.reason == "error":  # whatever is the file's fault is in an archive
+            raise DatasetError(f"{job.archive}: cannot be written ({result.message}); run the command again")
         if isinstance(result, pool.Lost):
             staging.write(job.archive, staging.refusal(result.reason, f"{job.file}: {result.message}"), {})
     return archives

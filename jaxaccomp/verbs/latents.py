@@ -48,16 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     runtime.join_processes()
     runtime.use_cores(arguments.batch_size * runtime.MOST_REPLICAS)
-    from jaxaccomp.data import latents
+    from jaxaccomp.data import latents, shards
 
-    summary = latents.build(
-        arguments.windows,
-        arguments.checkpoint,
-        arguments.out,
-        batch_size=arguments.batch_size,
-        limit=arguments.limit,
-        shard_count=arguments.shards,
-    )
+    with shards.writing(arguments.out):
+        summary = latents.build(
+            arguments.windows,
+            arguments.checkpoint,
+            arguments.out,
+            batch_size=arguments.batch_size,
+            limit=arguments.limit,
+            shard_count=arguments.shards,
+        )
     print(summary["folder"])
     counts = ", ".join(f"{split} {count:,}" for split, count in summary["windows"].items())
     print(f"  windows  {counts}; z of {summary['latent_size']} dimensions")

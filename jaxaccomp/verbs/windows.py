@@ -39,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Builds the dataset and says what is in it."""
-    from jaxaccomp.data import windows
+    from jaxaccomp.data import shards, windows
 
     for name in ("workers", "shards"):
         value = getattr(arguments, name)
@@ -51,14 +51,15 @@ def run(arguments: argparse.Namespace) -> int:
         from jaxaccomp.data import beam
 
         engine = beam.engine(arguments.beam_runner, arguments.beam_options)
-    summary = windows.build(
-        arguments.source,
-        arguments.out,
-        config,
-        workers=arguments.workers,
-        shard_count=arguments.shards,
-        engine=engine,
-    )
+    with shards.writing(arguments.out):
+        summary = windows.build(
+            arguments.source,
+            arguments.out,
+            config,
+            workers=arguments.workers,
+            shard_count=arguments.shards,
+            engine=engine,
+        )
     files, counts = summary["files"], summary["windows"]
     print(f"{summary['folder']}")
     print("  windows  " + ", ".join(f"{split} {count:,}" for split, count in counts.items()))

@@ -194,3 +194,17 @@ def test_a_link_that_leads_back_is_followed_once(tmp_path):
     song(1).write(tmp_path / "a" / "x.mid")
     (tmp_path / "a" / "back").symlink_to(tmp_path)
     assert [name for name, _ in staging.find(tmp_path)] == ["a/x.mid"]
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_sentence(corpus, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert cli.main(["windows", str(corpus), "--out", str(tmp_path / "file"), "--workers", "1"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "file: cannot be written" in said[0]
+
+
+def test_a_song_that_wants_too_much_memory_is_refused(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(staging, "fingerprints", lambda tokens: np.zeros(1 << 62, np.int8))
+    staging.stage(staging.Job(str(corpus / "deep" / "song0.mid"), str(tmp_path / "a.npz"), WindowsConfig()))
+    assert staging.Archive(tmp_path / "a.npz").entry["reason"] == "out-of-memory"
