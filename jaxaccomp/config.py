@@ -97,9 +97,9 @@ PRESETS: dict[str, MusicVAEConfig] = {
     "hierdec-trio_16bar": MusicVAEConfig(),
     "trio-small": MusicVAEConfig(
         encoder_sizes=(128, 128),
-        conductor_sizes=(256, 256),
-        decoder_sizes=(256, 256),
-        latent_size=128,
+        conductor_sizes=(128, 128),
+        decoder_sizes=(128, 128),
+        latent_size=64,
         initialization="fast",
     ),
     "tiny": MusicVAEConfig(
