@@ -42,19 +42,14 @@ def cluster(fingerprints: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([root(song) for song in range(count)], np.int64)
 
 
-def digit(stem: str, content: str) -> str:
-    """The hex digit that decides a song's split.
-
-    Args:
-        stem: file name without suffix; if it is an md5, as in the Lakh MIDI Dataset, it decides.
-        content: hash of the song's content, which decides otherwise.
-    """
-    is_md5 = len(stem) == 32 and all(character in "0123456789abcdef" for character in stem.lower())
-    return (stem.lower() if is_md5 else content)[0]
+def is_md5(stem: str) -> bool:
+    """Whether a file's name, less its suffix, is an md5, as in the Lakh MIDI Dataset."""
+    return len(stem) == 32 and all(character in "0123456789abcdef" for character in stem.lower())
 
 
-def split(digit: str) -> str:
-    """Name of the split for a digit."""
+def split(stem: str, content: str) -> str:
+    """The split of a single song: its file's md5 name decides, or where it has none the hash of its content."""
+    digit = (stem.lower() if is_md5(stem) else content)[0]
     return {VALIDATION_DIGIT: "validation", TEST_DIGIT: "test"}.get(digit, "train")
 
 
@@ -63,14 +58,21 @@ def splits(leaders: np.ndarray, stems: Sequence[str], contents: Sequence[str]) -
 
     That member is the one whose content hash has the smallest second half: independent of the first digit, so that
     clusters fall into the splits in the same proportions as single songs, and of the order of the files.
+
+    In a small corpus a split may stay empty; then it gets one cluster of the training split, provided that one is left
+    there and no md5 name says otherwise.
     """
+    halves = [content[len(content) // 2 :] for content in contents]
     speaker: dict[int, int] = {}
     for song, leader in enumerate(leaders.tolist()):
-        best = speaker.setdefault(leader, song)
-        half = len(contents[song]) // 2
-        if contents[song][half:] < contents[best][half:]:
+        if halves[song] < halves[speaker.setdefault(leader, song)]:
             speaker[leader] = song
-    chosen = {leader: split(digit(stems[song], contents[song])) for leader, song in speaker.items()}
+    chosen = {leader: split(stems[song], contents[song]) for leader, song in speaker.items()}
+    spare = [leader for leader, name in chosen.items() if name == "train" and not is_md5(stems[speaker[leader]])]
+    spare.sort(key=lambda leader: halves[speaker[leader]], reverse=True)
+    for empty in ("validation", "test"):
+        if empty not in chosen.values() and spare and list(chosen.values()).count("train") > 1:
+            chosen[spare.pop()] = empty
     return [chosen[leader] for leader in leaders.tolist()]
 
 

@@ -24,9 +24,19 @@ def test_songs_that_share_a_print_share_a_cluster(songs):
 
 
 def test_the_md5_name_decides_where_there_is_one():
-    assert clusters.digit("E" + "0" * 31, "abc") == "e"
-    assert clusters.digit("e" + "0" * 30, "abc") == "a"  # too short for an md5
-    assert clusters.digit("g" + "0" * 31, "abc") == "a"  # no hex digit
+    assert clusters.split("E" + "0" * 31, "abc") == "validation"
+    assert clusters.split("0" * 32, "eee") == "train"
+    assert clusters.split("e" + "0" * 30, "fbc") == "test"  # too short for an md5
+    assert clusters.split("g" + "0" * 31, "ebc") == "validation"  # no hex digit
+
+
+def test_a_small_corpus_has_all_splits_unless_md5_names_say_otherwise():
+    contents = [f"{digit}{n:031x}" for n, digit in enumerate("0123")]
+    leaders = np.arange(4)
+    assert sorted(clusters.splits(leaders, ["a"] * 4, contents)) == ["test", "train", "train", "validation"]
+    assert sorted(clusters.splits(leaders[:2], ["a"] * 2, contents[:2])) == ["train", "validation"]
+    assert clusters.splits(leaders[:1], ["a"], contents[:1]) == ["train"]
+    assert clusters.splits(leaders, ["0" * 32] * 4, contents) == ["train"] * 4
 
 
 @given(prints)
