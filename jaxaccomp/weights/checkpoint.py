@@ -10,10 +10,12 @@ configuration asks for, so it never draws a random number, and it compares every
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +28,7 @@ import jaxaccomp
 from jaxaccomp.config import ModelConfig, MusicVAEConfig, from_json, to_json
 from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.models import musicvae, surrogate
-from jaxaccomp.weights import trees
+from jaxaccomp.weights import allocator, trees
 from jaxaccomp.weights.trees import Params
 
 FORMAT_VERSION = 1
@@ -39,6 +41,8 @@ FILE_BYTES = 40 * 2**20
 """Aimed size of one data file, so that a checkpoint can live in git."""
 GROUP_BYTES = 64 * 2**20
 """Arrays read at a time: what orbax holds twice while it reads."""
+LARGE_BYTES = 256 * 2**20
+"""Size from which on a load minds what the C library keeps."""
 
 _PACKAGE = Path(jaxaccomp.__file__).parent
 SHELVES = (_PACKAGE.parent / "checkpoints", _PACKAGE / "checkpoints")
@@ -136,27 +140,9 @@ def load(
     config = _config(path, entry)
     expected = shapes_of(config)
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    intact = _checksums(path / ARRAYS) == entry["files"]
-    leaves, broken = {}, {}
-    # Orbax forsakes reads under way when one of them fails, and they complain later; so damage is met one at a time.
-    for group in _groups(expected, GROUP_BYTES if intact else 0):
-        try:
-            arrays = _restore(path / ARRAYS, {name: expected[name] for name in group})
-        except Exception as error:  # a damaged folder makes orbax and tensorstore raise nearly anything
-            broken |= dict.fromkeys(group, str(error).strip().split("\n")[0][:200] or type(error).__name__)
-            continue
-        for name in group:
-            array = arrays.pop(name)
-            if _crc32(array) != entry["arrays"][name]["crc32"]:
-                broken[name] = "its values are not those saved"
-            elif not broken:
-                leaves[name] = jax.device_put(array, sharding)
-                leaves[name].block_until_ready()  # only then may the host's copy go
-            del array
-    if broken:
-        shown = [f"{name} ({reason})" for name, reason in list(broken.items())[:3]]
-        more = f" and {len(broken) - 3} other arrays" if len(broken) > 3 else ""
-        raise CheckpointError(f"{path}: cannot read {', '.join(shown)}{more}; fetch or export the checkpoint again")
+    large = 4 * sum(math.prod(shape) for shape in expected.values()) > LARGE_BYTES
+    with allocator.frugal() if large else nullcontext():
+        leaves = _leaves(path, entry, expected, sharding)
     params = trees.tree(leaves)
     return config, {"musicvae": params["musicvae"], "surrogate": params.get("surrogate")}
 
@@ -278,6 +264,34 @@ def _crc32(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint8))
 
 
+def _leaves(
+    path: Path, entry: dict[str, Any], expected: dict[str, tuple[int, ...]], sharding: jax.sharding.Sharding
+) -> dict[str, jax.Array]:
+    """Reads all arrays, compares them with their checksums, and places them."""
+    intact = _checksums(path / ARRAYS) == entry["files"]
+    leaves, broken = {}, {}
+    # Orbax forsakes reads under way when one of them fails, and they complain later; so damage is met one at a time.
+    for group in _groups(expected, GROUP_BYTES if intact else 0):
+        try:
+            arrays = _restore(path / ARRAYS, {name: expected[name] for name in group})
+        except Exception as error:  # a damaged folder makes orbax and tensorstore raise nearly anything
+            broken |= dict.fromkeys(group, str(error).strip().split("\n")[0][:200] or type(error).__name__)
+            continue
+        for name in group:
+            array = arrays.pop(name)
+            if _crc32(array) != entry["arrays"][name]["crc32"]:
+                broken[name] = "its values are not those saved"
+            elif not broken:
+                leaves[name] = jax.device_put(array, sharding)
+                leaves[name].block_until_ready()  # only then may the host's copy go
+            del array
+    if broken:
+        shown = [f"{name} ({reason})" for name, reason in list(broken.items())[:3]]
+        more = f" and {len(broken) - 3} other arrays" if len(broken) > 3 else ""
+        raise CheckpointError(f"{path}: cannot read {', '.join(shown)}{more}; fetch or export the checkpoint again")
+    return leaves
+
+
 def _checksums(folder: Path) -> dict[str, int]:
     """Checksum of each file in a folder, by its path in there."""
     found = {}
@@ -293,8 +307,8 @@ def _checksums(folder: Path) -> dict[str, int]:
 def _groups(shapes: dict[str, tuple[int, ...]], limit: int) -> Iterator[list[str]]:
     """Arrays to read together, up to `limit` bytes: the largest first, while little else is in memory yet."""
     group, size = [], 0
-    for name in sorted(shapes, key=lambda name: -np.prod(shapes[name])):
-        bytes_ = 4 * int(np.prod(shapes[name]))
+    for name in sorted(shapes, key=lambda name: -math.prod(shapes[name])):
+        bytes_ = 4 * math.prod(shapes[name])
         if group and size + bytes_ > limit:
             yield group
             group, size = [], 0

@@ -96,10 +96,10 @@ def _complete(url: str, part: Path, pause_s: float) -> None:
             if error.code < 500:
                 raise DownloadError(f"{url}: the server says {error.code} {error.reason}; check the address") from error
             problem = f"{error.code} {error.reason}"
+        except (http.client.InvalidURL, ValueError) as error:
+            raise DownloadError(f"{url}: is no address ({error}); check it") from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             problem = getattr(error, "reason", None) or error
-        except ValueError as error:
-            raise DownloadError(f"{url}: is no address ({error}); check it") from error
         if attempt + 1 < ATTEMPTS:
             time.sleep(pause_s * 2**attempt)
     raise DownloadError(
