@@ -11,6 +11,7 @@ never from what else is in a batch, how large it is, or how many devices share i
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from jaxaccomp.arrays import PARTS, STEPS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError, ConfigError
-from jaxaccomp.generate import sampler
+from jaxaccomp.generate import blocks
+from jaxaccomp.generate.sampler import Sampler
 from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
 from jaxaccomp.generate.startup import use_compilation_cache
 from jaxaccomp.models import surrogate
@@ -91,6 +93,7 @@ class Accompanist:
             )
         self.config = config
         self.params = params
+        self._sampler = Sampler(config.musicvae, params["musicvae"])
 
     def accompany(
         self,
@@ -226,13 +229,9 @@ class Accompanist:
         temperatures = resolve_temperature(temperature, parts)
         if variations_B is None:
             variations_B = np.zeros_like(windows_B)
-        bucket = sampler.bucket(len(melody_BL))
-        padded = [_pad(rows, bucket) for rows in (melody_BL, fingerprints_B2, windows_B, variations_B)]
-        z_BZ, keys_B = _guess(self.params["surrogate"], *padded, np.uint32(seed % 2**32), np.float32(spread))
-        z_BZ, keys_B = z_BZ[: len(melody_BL)], keys_B[: len(melody_BL)]
-        tokens_BLP = sampler.sample(
-            self.config.musicvae, self.params["musicvae"], z_BZ, keys_B, temperature=temperatures, parts=tuple(parts)
-        )
+        guess = partial(_guess, self.params["surrogate"], np.uint32(seed % 2**32), np.float32(spread))
+        z_BZ, keys_B = blocks.in_blocks(guess, melody_BL, fingerprints_B2, windows_B, variations_B)
+        tokens_BLP = self._sampler(z_BZ, keys_B, temperatures, tuple(parts))
         return Played(z_BZ, tokens_BLP)
 
 
@@ -270,15 +269,15 @@ def resolve_temperature(temperature: float | Sequence[float] | None, parts: Sequ
     return tuple(map(float, values))
 
 
-@jax.jit
+@blocks.jit
 def _guess(
     params: Mapping[str, Any],
+    seed: UInt32[Array, ""],
+    spread: Float[Array, ""],
     melody_BL: Int[Array, "B L"],
     fingerprints_B2: UInt32[Array, "B 2"],
     windows_B: Int[Array, "B"],
     variations_B: Int[Array, "B"],
-    seed: UInt32[Array, ""],
-    spread: Float[Array, ""],
 ) -> tuple[Float[Array, "B Z"], Key[Array, "B"]]:
     """Latents and sampler keys of windows.
 
@@ -296,10 +295,6 @@ def _guess(
 
     noise_BZ, keys_B = jax.vmap(draw)(fingerprints_B2, windows_B, variations_B)
     return mean_BZ + spread * scale_BZ * noise_BZ, keys_B
-
-
-def _pad(rows: np.ndarray, size: int) -> np.ndarray:
-    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
 def _with_melody(melody_NL: np.ndarray, tokens_NLP: np.ndarray, parts: Sequence[str]) -> np.ndarray:
