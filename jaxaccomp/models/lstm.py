@@ -74,7 +74,12 @@ def step(kernel_HG: Float[Array, "H G"], gates_BG: Float[Array, "B G"], carry: C
     Returns:
         The state after the step; the output is its `h_BH`.
     """
-    return _activate(gates_BG + matmul(carry.h_BH, kernel_HG, dtype), carry.c_BH)[0]
+    return activate(gates_BG + matmul(carry.h_BH, kernel_HG, dtype), carry.c_BH)
+
+
+def activate(gates_BG: Float[Array, "B G"], c_BH: Float[Array, "B H"]) -> Carry:
+    """The nonlinear half of a step, for a caller who formed all of the gates in one product."""
+    return _activate(gates_BG, c_BH)[0]
 
 
 def _activate(gates_BG: Array, c_BH: Array) -> tuple[Carry, Array]:

@@ -1,0 +1,112 @@
+"""Rows in blocks of a few fixed sizes: nothing recompiles while a collection runs, and no row hears its neighbours.
+
+A row's result must not depend on how many rows are computed beside it, to the last bit: one rounding that differs may
+flip a sampled token, and all that follow. But a matrix product sums in an order that its library chooses by the shapes.
+So rows are computed in blocks, padded to one of `sizes`:
+
+* Where one block size serves all, on accelerators and on CPUs of many cores, shapes are always the same.
+* On a CPU of one or two cores a block of 64 would make a single song wait, so there is a small block too. Its rows are
+  equal to those of a large one with XLA's older CPU products (Eigen), which sum along K in one order from 8 rows on;
+  the newer ones do not, and neither does Eigen when it has threads enough to share out K. `jit` asks for them.
+
+The tests compare blocks bit by bit, at shipped sizes.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+CPU_BLOCK = 64
+"""Enough rows to keep a CPU's products near their peak."""
+SMALL_CPU_BLOCK = 8
+"""The fewest rows whose products sum as those of `CPU_BLOCK` rows do."""
+ACCELERATOR_BLOCK = 512
+"""Enough rows to hide the latency of 256 steps in sequence."""
+_EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+@functools.cache
+def sizes() -> tuple[int, ...]:
+    """Block sizes of this machine, ascending."""
+    if jax.default_backend() != "cpu":
+        return (ACCELERATOR_BLOCK,)
+    return (SMALL_CPU_BLOCK, CPU_BLOCK) if _threads() <= 2 and _options() else (CPU_BLOCK,)
+
+
+def bucket(rows: int) -> int:
+    """The size of the block in which `rows` rows are computed; more than fit are computed in several."""
+    return next((size for size in sizes() if size >= rows), sizes()[-1])
+
+
+def jit(function: Callable, **options: Any) -> Callable:
+    """`jax.jit`, so compiled that a row's result is the same in blocks of every size."""
+    compiled = None
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal compiled
+        if compiled is None:  # not at import: asking for options starts the backend
+            compiled = jax.jit(function, compiler_options=_options(), **options)
+        return compiled(*args, **kwargs)
+
+    return call
+
+
+def in_blocks(function: Callable[..., Any], *rows: Array | np.ndarray) -> Any:
+    """Calls `function` on blocks of rows.
+
+    Args:
+        function: takes arrays of as many rows each, and gives a tree of arrays of as many rows; made by `jit`.
+        rows: its arguments, of any number of rows, at least one.
+
+    Returns:
+        The results, as though computed at once. Nothing waits for the device.
+    """
+    total = len(rows[0])
+    results, start = [], 0
+    while start < total:
+        size = bucket(total - start)
+        count = min(size, total - start)
+        results.append((count, function(*(_pad(array[start : start + count], size) for array in rows))))
+        start += count
+    if len(results) == 1:
+        return jax.tree.map(lambda leaf: leaf[:total], results[0][1])
+    cut = [jax.tree.map(lambda leaf, count=count: leaf[:count], result) for count, result in results]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *cut)
+
+
+def _pad(rows: Array | np.ndarray, size: int) -> Array | np.ndarray:
+    """Fills up with copies of the last row: of any type, keys included, and no stranger than real ones."""
+    missing = size - len(rows)
+    if not missing:
+        return rows
+    module = np if isinstance(rows, np.ndarray) else jnp
+    return module.concatenate([rows, module.broadcast_to(rows[-1:], (missing, *rows.shape[1:]))])
+
+
+@functools.cache
+def _options() -> dict[str, Any] | None:
+    """Compiler options for Eigen's products; None where this XLA knows no such option or needs none."""
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x, compiler_options=_EIGEN).lower(np.float32(0)).compile()
+    except Exception:  # XLA's own error, whose type is not public
+        return None
+    return _EIGEN
+
+
+def _threads() -> int:
+    """Threads of XLA's pool on this CPU."""
+    if os.environ.get("NPROC", "").isdigit():
+        return int(os.environ["NPROC"])
+    cores: Sequence[int] | range = range(os.cpu_count() or 1)
+    if hasattr(os, "sched_getaffinity"):
+        cores = list(os.sched_getaffinity(0))
+    return len(cores)

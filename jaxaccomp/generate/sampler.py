@@ -1,0 +1,277 @@
+"""From latents to tokens: the conductor once, then 16 bars of 16 steps for the parts that are wanted.
+
+What does not depend on the sampled tokens is computed before the first step, for all bars at once: bar embeddings,
+initial states, the embedding's share of the gates. A step picks one row of the first kernel by the previous token,
+and has two products for each part and layer at most. Parts never hear each other, so leaving one out changes none.
+
+Noise is Gumbel noise under a key for each (row, bar, step, part), and the token is the argmax of `logits + temperature
+* noise`: a sample from softmax(logits / temperature), and at temperature 0 the most likely token. A row depends on its
+latent, its key and its own temperatures alone: see `blocks` for what that takes.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int, Key
+
+from jaxaccomp.arrays import BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
+from jaxaccomp.config import MusicVAEConfig, require
+from jaxaccomp.generate import blocks
+from jaxaccomp.generate.blocks import bucket
+from jaxaccomp.models import lstm, musicvae
+
+__all__ = ["Sampler", "bucket", "sample"]
+
+DEFAULT_TEMPERATURE = 0.1
+_COLDEST = 1e-6
+"""Stands in for temperature 0 where probabilities are asked for."""
+
+
+class Sampler:
+    """A model ready to decode: its parameters are checked, rounded and placed on the devices once.
+
+    Attributes:
+        config: the model's sizes.
+        devices: those over which blocks are spread.
+    """
+
+    def __init__(
+        self,
+        config: MusicVAEConfig,
+        params: Mapping[str, Any],
+        *,
+        dtype: Any = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        """Takes a model.
+
+        Args:
+            config: its sizes.
+            params: a MusicVAE's parameters.
+            dtype: what the operands of matrix products are rounded to, such as bfloat16; None: float32. Cell states
+                and sums stay in float32.
+            devices: several share the blocks among them; None: the default device.
+        """
+        self.config = config
+        self.devices = tuple(devices or ())
+        self._dtype = None if dtype is None else jnp.dtype(dtype)
+        used = {name: params[name] for name in ("conductor", *map(musicvae.decoder_name, PARTS))}
+        if self._dtype is not None:
+            used = jax.tree.map(lambda leaf: leaf.astype(self._dtype) if leaf.ndim == 2 else leaf, used)
+        self._mesh = None
+        if len(self.devices) > 1:
+            self._mesh = Mesh(np.array(self.devices), ("rows",))
+            used = jax.device_put(used, jax.sharding.NamedSharding(self._mesh, PartitionSpec()))
+        elif self.devices:
+            used = jax.device_put(used, self.devices[0])
+        self._params = used
+
+    def __call__(
+        self,
+        z_BZ: Float[Array | np.ndarray, "B Z"],
+        keys_B: Key[Array, "B"],
+        temperature: float | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
+        parts: Sequence[str] = ("bass", "drums"),
+        top_p: float | None = None,
+    ) -> Int[Array, "B L parts"]:
+        """Decodes latents, without waiting for the device; see `sample`."""
+        parts = tuple(parts)
+        require(
+            len(parts) > 0 and len(set(parts)) == len(parts) and set(parts) <= set(PARTS),
+            f"parts must be some of {', '.join(PARTS)}, each once, got {', '.join(parts) or 'none'}",
+        )
+        require(
+            z_BZ.shape[1] == self.config.latent_size,
+            f"the model's latent has {self.config.latent_size} dimensions, got {z_BZ.shape[1]}",
+        )
+        require(len(keys_B) == len(z_BZ), f"expected one key for each of {len(z_BZ)} latents, got {len(keys_B)}")
+        require(top_p is None or 0 < top_p <= 1, f"top_p must lie in (0, 1], got {top_p}")
+        if not len(z_BZ):
+            return jnp.zeros((0, STEPS, len(parts)), jnp.int32)
+        temperature_BP = _temperatures(temperature, len(z_BZ), len(parts))
+        nucleus = None if top_p is None else np.float32(top_p)
+        decode = functools.partial(_decode, self._params, nucleus, parts=parts, dtype=self._dtype)
+        if self._mesh is None:
+            return blocks.in_blocks(decode, z_BZ, keys_B, temperature_BP)
+        return self._share(decode, z_BZ, keys_B, temperature_BP)
+
+    def _share(self, decode: Any, *rows: Any) -> Int[Array, "B L parts"]:
+        """Gives each device blocks of its own, of the size that one device alone would use."""
+        total, count = len(rows[0]), len(self.devices)
+        size = bucket(math.ceil(total / count))
+        shared = _sharded_decode(self._mesh, decode.keywords["parts"], decode.keywords["dtype"], decode.args[1] is None)
+        results = []
+        for start in range(0, total, size * count):
+            piece = [blocks._pad(array[start : start + size * count], size * count) for array in rows]
+            results.append(shared(*decode.args, *piece))
+        return jnp.concatenate(results)[:total] if len(results) > 1 else results[0][:total]
+
+
+def sample(
+    config: MusicVAEConfig,
+    params: Mapping[str, Any],
+    z_BZ: Float[Array | np.ndarray, "B Z"],
+    keys_B: Key[Array, "B"],
+    temperature: float | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
+    parts: Sequence[str] = ("bass", "drums"),
+    *,
+    top_p: float | None = None,
+    dtype: Any = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Int[Array, "B L parts"]:
+    """Decodes latents to tokens.
+
+    A row depends on its own latent, key and temperatures alone: its tokens are the same to the last one in any batch,
+    on any number of devices of a kind, and whatever other parts are decoded. (With `dtype`, that holds on accelerators
+    and for batches of the same block size elsewhere.)
+
+    Args:
+        config: the model's sizes.
+        params: a MusicVAE's parameters.
+        z_BZ: latents.
+        keys_B: one typed key for each row.
+        temperature: one for all, one for each part, or [B, 1] or [B, parts] for each row; 0 is argmax. Changing it
+            compiles nothing.
+        parts: what to decode, in the order of the result's last axis.
+        top_p: only the most likely tokens that make up this probability; None: all. Changing it compiles nothing.
+        dtype: see `Sampler`.
+        devices: see `Sampler`.
+
+    Returns:
+        int32 tokens; the device may still be computing them.
+
+    Raises:
+        ConfigError: an argument is out of its range or does not fit the others.
+
+    Source: magenta lstm_models.HierarchicalLstmDecoder.sample @526d3eb.
+    """
+    return Sampler(config, params, dtype=dtype, devices=devices)(z_BZ, keys_B, temperature, parts, top_p)
+
+
+def _temperatures(temperature: Any, rows: int, parts: int) -> np.ndarray:
+    values = np.asarray(temperature, np.float32)
+    allowed = values.shape in ((), (parts,), (rows, 1), (rows, parts))
+    require(
+        allowed and bool(np.isfinite(values).all()) and bool((values >= 0).all()),
+        f"temperature must be 0 or more, one for all, for each of {parts} parts, or for each of {rows} rows, "
+        f"got {values.tolist() if values.size < 8 else f'{values.shape} values'}",
+    )
+    return np.ascontiguousarray(np.broadcast_to(values, (rows, parts)))
+
+
+def decode(
+    params: Mapping[str, Any],
+    top_p: Float[Array, ""] | None,
+    z_BZ: Float[Array, "B Z"],
+    keys_B: Key[Array, "B"],
+    temperature_BP: Float[Array, "B parts"],
+    *,
+    parts: Sequence[str],
+    dtype: Any = None,
+) -> Int[Array, "B L parts"]:
+    """`sample` as one pure function of one block of rows."""
+    batch = z_BZ.shape[0]
+    embedding_BSE = musicvae.conduct(params, z_BZ, dtype)
+    embedding_NE = jnp.transpose(embedding_BSE, (1, 0, 2)).reshape(BARS * batch, -1)
+    decoders = [params[musicvae.decoder_name(part)] for part in parts]
+    starts = [
+        jax.tree.map(
+            lambda leaf: leaf.reshape(BARS, batch, -1),
+            musicvae.bar_starts(decoder, VOCABULARY[part], embedding_NE, dtype),
+        )
+        for decoder, part in zip(decoders, parts, strict=True)
+    ]
+
+    def bar(previous_PB: tuple[Array, ...], inputs: Any) -> tuple[tuple[Array, ...], Array]:
+        number, starts_of_bar = inputs
+        noise = [gumbel_TBV(keys_B, number, part) for part in parts]
+
+        def step(state: Any, noise_of_step: list[Array]) -> tuple[Any, Array]:
+            carries, tokens = [], []
+            for p, decoder in enumerate(decoders):
+                carry, previous_B = state[0][p], state[1][p]
+                carry, logits_BV = step_part(decoder, starts_of_bar[p][1], carry, previous_B, dtype)
+                scores_BV = logits_BV + temperature_BP[:, p, None] * noise_of_step[p]
+                if top_p is not None:
+                    likely_BV = nucleus(logits_BV, temperature_BP[:, p, None], top_p)
+                    scores_BV = jnp.where(likely_BV, scores_BV, -jnp.inf)
+                carries.append(carry)
+                tokens.append(jnp.argmax(scores_BV, axis=-1).astype(jnp.int32))
+            return (tuple(carries), tuple(tokens)), jnp.stack(tokens, axis=-1)
+
+        carries = tuple(start[0] for start in starts_of_bar)
+        (_, previous_PB), tokens_TBP = jax.lax.scan(step, (carries, previous_PB), noise)
+        return previous_PB, tokens_TBP
+
+    nothing_B = jnp.full(batch, musicvae.NO_TOKEN, jnp.int32)
+    _, tokens_STBP = jax.lax.scan(bar, (nothing_B,) * len(parts), (jnp.arange(BARS), starts))
+    return jnp.transpose(tokens_STBP, (2, 0, 1, 3)).reshape(batch, STEPS, len(parts))
+
+
+_decode = blocks.jit(decode, static_argnames=("parts", "dtype"))
+
+
+@functools.cache
+def _sharded_decode(mesh: Mesh, parts: tuple[str, ...], dtype: Any, everything: bool) -> Any:
+    rows, whole = PartitionSpec("rows"), PartitionSpec()
+    local = functools.partial(decode, parts=parts, dtype=dtype)
+    specs = (whole, None if everything else whole, rows, rows, rows)
+    return blocks.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False))
+
+
+def step_part(
+    decoder: Mapping[str, Any],
+    start_BG: Float[Array, "B G"],
+    carries: tuple[lstm.Carry, ...],
+    previous_B: Int[Array, "B"],
+    dtype: Any,
+) -> tuple[tuple[lstm.Carry, ...], Float[Array, "B V"]]:
+    """One step of one part: new states and the scores of its next token.
+
+    Args:
+        decoder: the part's parameters.
+        start_BG: the first layer's gates, except for the previous token's row.
+        carries: state of each layer.
+        previous_B: previous tokens.
+        dtype: see `Sampler`.
+    """
+    vocabulary = decoder["output"]["bias"].shape[0]
+    new, gates_BG, h_BH = [], start_BG, None
+    for number, carry in enumerate(carries):
+        layer, units = decoder[f"layer_{number}"], carry.h_BH.shape[1]
+        if h_BH is None:
+            gates_BG = gates_BG + lstm.token_gates(layer["kernel"][:vocabulary], previous_B).astype(jnp.float32)
+            carry = lstm.step(layer["kernel"][-units:], gates_BG, carry, dtype)
+        else:  # one product for what comes from below and what comes from before
+            both_BX = jnp.concatenate([h_BH, carry.h_BH], axis=-1)
+            gates_BG = lstm.matmul(both_BX, layer["kernel"], dtype) + layer["bias"]
+            carry = lstm.activate(gates_BG, carry.c_BH)
+        h_BH = carry.h_BH
+        new.append(carry)
+    return tuple(new), musicvae.dense(decoder["output"], h_BH, dtype)
+
+
+def gumbel_TBV(keys_B: Key[Array, "B"], bar: Int[Array, ""], part: str) -> Float[Array, "T B V"]:
+    """Noise of a bar: a function of each row's key, the bar, the step and the part."""
+
+    def draw(key: Array, step: Array) -> Array:
+        for number in (bar, step, PARTS.index(part)):
+            key = jax.random.fold_in(key, number)
+        return jax.random.gumbel(key, (VOCABULARY[part],))
+
+    return jax.vmap(jax.vmap(draw, (0, None)), (None, 0))(keys_B, jnp.arange(STEPS_PER_BAR))
+
+
+def nucleus(logits_BV: Float[Array, "B V"], temperature_B1: Float[Array, "B 1"], top_p: Float[Array, ""]) -> Array:
+    """Which tokens are among the most likely ones that together reach the probability `top_p`."""
+    p_BV = jax.nn.softmax(logits_BV / jnp.maximum(temperature_B1, _COLDEST), axis=-1)
+    sorted_BV = jnp.sort(p_BV, axis=-1)[:, ::-1]
+    before_BV = jnp.cumsum(sorted_BV, axis=-1) - sorted_BV
+    least_B1 = jnp.min(jnp.where(before_BV < top_p, sorted_BV, jnp.inf), axis=-1, keepdims=True)
+    return p_BV >= least_B1
