@@ -1,8 +1,8 @@
 """MusicVAE the way one writes it first, with Flax's own recurrent layers: the bench's yardstick.
 
-One-hot inputs go through `flax.linen.RNN` and the decoder feeds back concatenated one-hots through
-`OptimizedLSTMCell`. It computes the same numbers from the same parameters, which the tests check; nothing but the
-bench uses it.
+One-hot inputs go through `flax.linen.RNN`, in training the decoders' too; when sampling, the decoder feeds back
+concatenated one-hots through `OptimizedLSTMCell`. It computes the same numbers from the same parameters, which the
+tests check; nothing but the bench uses it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,6 +53,27 @@ def decode(
         for p, part in enumerate(parts)
     ]
     return jnp.stack(played, axis=-1)
+
+
+def teacher_forced(
+    config: MusicVAEConfig, params: Params, tokens_BLP: jax.Array, z_BZ: jax.Array
+) -> dict[str, jax.Array]:
+    """Logits [B, 256, V] of each part given the true previous tokens: all bars at once, through `nn.RNN`."""
+    bars_SBE = _conduct(config, params["conductor"], z_BZ)
+    embedding_NE = jnp.swapaxes(bars_SBE, 0, 1).reshape(-1, config.embedding_size)
+    repeated_NTE = jnp.repeat(embedding_NE[:, None], STEPS_PER_BAR, axis=1)
+    logits = {}
+    for p, part in enumerate(PARTS):
+        decoder, vocabulary = params[f"decoder_{part}"], VOCABULARY[part]
+        previous_BLV = jnp.pad(jax.nn.one_hot(tokens_BLP[:, :-1, p], vocabulary), ((0, 0), (1, 0), (0, 0)))
+        sequence_NTI = jnp.concatenate([previous_BLV.reshape(-1, STEPS_PER_BAR, vocabulary), repeated_NTE], axis=-1)
+        carries = _initial_carries(decoder, config.decoder_sizes, embedding_NE)
+        for i, (units, carry) in enumerate(zip(config.decoder_sizes, carries, strict=True)):
+            cell = _cell_params(decoder[f"layer_{i}"], sequence_NTI.shape[-1])
+            rnn = nn.RNN(nn.OptimizedLSTMCell(units))
+            sequence_NTI = rnn.apply({"params": {"cell": cell}}, sequence_NTI, initial_carry=carry)
+        logits[part] = _dense(decoder["output"], sequence_NTI).reshape(len(tokens_BLP), STEPS, vocabulary)
+    return logits
 
 
 def _conduct(config: MusicVAEConfig, params: Params, z_BZ: jax.Array) -> jax.Array:

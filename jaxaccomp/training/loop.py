@@ -99,7 +99,7 @@ def train(
         workdir: the run's folder: `metrics.jsonl`, `tensorboard/` and `snapshots/` are kept there.
         frozen: parameters that the objective reads and the run does not change.
         export: is called with the averaged weights whenever they measured best so far.
-        devices: this process's devices; None: all.
+        devices: of all processes together; None: all there are.
 
     Returns:
         How it ended. A SIGTERM ends it early, with its state saved.
@@ -107,8 +107,8 @@ def train(
     Raises:
         TrainingError: a loss is not finite, or the batch does not divide.
     """
-    devices = list(devices or jax.local_devices())
-    replicas = len(devices) * jax.process_count()
+    devices = list(devices or jax.devices())
+    replicas = len(devices)
     if recipe.batch_size % (replicas * recipe.accumulation):
         raise TrainingError(
             f"a batch of {recipe.batch_size} windows does not divide into {replicas} devices × {recipe.accumulation} "
@@ -127,13 +127,14 @@ def train(
     update = jax.pmap(make_update(objective, recipe, transform), axis_name=AXIS, devices=devices, donate_argnums=0)
     measure = jax.pmap(make_measure(objective), axis_name=AXIS, devices=devices)
 
+    local = sum(device.process_index == jax.process_index() for device in devices)
     pending: tuple[int, Any] | None = None
     step, start_s = first_step, time.perf_counter()
     silent = jax.process_index() > 0
     with (
         Journal(workdir, first_step, recipe.steps, recipe.batch_size, silent) as journal,
         Interrupts() as interrupts,
-        training.stream(first_step, place=lambda batch: split(batch, len(devices))) as stream,
+        training.stream(first_step, place=lambda batch: split(batch, local)) as stream,
     ):
 
         def settle() -> None:
@@ -164,7 +165,7 @@ def train(
             if step % recipe.evaluate_every == 0 or step == recipe.steps:
                 settle()
                 pending = None
-                summary = evaluate(objective, measure, state.average, frozen, validation, recipe, devices)
+                summary = evaluate(objective, measure, state.average, frozen, validation, recipe, local)
                 measured = summary["validation"]
                 journal.write(
                     step, {f"validation_{k}" if k != "validation" else k: v for k, v in summary.items()}, "validation"
@@ -205,12 +206,12 @@ def evaluate(
     frozen: Any,
     validation: Batches,
     recipe: Recipe,
-    devices: Sequence[jax.Device],
+    local: int,
 ) -> dict[str, float]:
     """Means of what `objective` measures over the first windows of the validation split's seeded order."""
     total: dict[str, Any] = {}
     for batch in validation.evaluation(limit=recipe.evaluate_windows):
-        sums = first_replica(measure(params, frozen, split(batch, len(devices))))
+        sums = first_replica(measure(params, frozen, split(batch, local)))
         total = {name: total.get(name, 0) + value for name, value in sums.items()}
     count = total.pop("count")
     return objective.summary({name: value / count for name, value in total.items()})
@@ -225,7 +226,8 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     """A copy for each device, along a new first axis."""
     if not jax.tree.leaves(tree):
         return tree
-    copies = jax.tree.map(lambda x: np.broadcast_to(x, (len(devices), *np.shape(x))), tree)
+    local = sum(device.process_index == jax.process_index() for device in devices)
+    copies = jax.tree.map(lambda x: np.broadcast_to(x, (local, *np.shape(x))), tree)
     return jax.pmap(lambda x: x, devices=devices)(copies)
 
 

@@ -7,7 +7,7 @@ on the number of devices.
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What the loop asks of a model and its loss."""
 

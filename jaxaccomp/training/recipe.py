@@ -10,6 +10,13 @@ from jaxaccomp.config import require, setting
 from jaxaccomp.data.augmentation import Augmentation
 
 
+def _require_shares(owner: str, rates: tuple[float, ...]) -> None:
+    require(
+        len(rates) == 3 and all(0 <= rate < 1 for rate in rates),
+        f"{owner}.token_dropout must be three shares in [0, 1), got {rates}",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Settings both objectives share."""
@@ -140,10 +147,3 @@ SEED = SurrogateRecipe(
 """How the write-up trained its network; the baseline to beat."""
 
 SURROGATE_PRESETS = {"default": SurrogateRecipe(), "seed": SEED}
-
-
-def _require_shares(owner: str, rates: tuple[float, ...]) -> None:
-    require(
-        len(rates) == 3 and all(0 <= rate < 1 for rate in rates),
-        f"{owner}.token_dropout must be three shares in [0, 1), got {rates}",
-    )

@@ -54,6 +54,7 @@ def _add_paths(parser: argparse.ArgumentParser, data: str) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when all steps are done, 1 when the run was told to stop early or cannot go on."""
+    from jaxaccomp.generate.startup import use_compilation_cache
     from jaxaccomp.training import runtime
 
     _check_names(arguments)
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         recipe = flags.build(SurrogateRecipe, arguments, arguments.config, SURROGATE_PRESETS[arguments.preset])
     runtime.join_processes()
     runtime.use_cores(recipe.batch_size // recipe.accumulation)
+    use_compilation_cache()
     return (_vae if arguments.objective == "vae" else _surrogate)(arguments, recipe)
 
 

@@ -44,6 +44,14 @@ def test_decoder_takes_the_tokens_that_teacher_forcing_finds_most_likely(params)
         np.testing.assert_allclose(chosen, np.max(logits[part], -1), atol=1e-4)
 
 
+def test_teacher_forcing_gives_the_same_scores(params, tokens_BLP):
+    z_BZ = jax.random.normal(jax.random.key(1), (2, CONFIG.latent_size))
+    logits = jax.jit(naive.teacher_forced, static_argnums=0)(CONFIG, params, tokens_BLP, z_BZ)
+    expected = jax.jit(musicvae.logits)(params, tokens_BLP, z_BZ)
+    for part in PARTS:
+        np.testing.assert_allclose(logits[part], expected[part], atol=1e-4)
+
+
 def test_another_key_samples_other_tokens_at_temperature_one(params):
     z_BZ = jnp.zeros((1, CONFIG.latent_size))
     decode = jax.jit(naive.decode, static_argnums=(0, 4, 5))

@@ -1,0 +1,259 @@
+"""Training steps: examples a second at 1 and more devices, against the same step written with Flax's own layers.
+
+Counted are three times the forward pass's operations (`bench.operations`): a matrix product's gradient is two more of
+its size. On a CPU the devices are virtual, and their number is fixed when a process starts, so each number of devices
+is measured in a process of its own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from jaxaccomp.config import PRESETS
+from jaxaccomp.errors import TrainingError, UsageError
+
+STEP_FACTOR = 3
+"""Operations of a training step for each operation of its forward pass."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declares what is measured."""
+    parser.add_argument("--preset", choices=PRESETS, default="trio-small", help="sizes (default: %(default)s)")
+    parser.add_argument("--encoder-sizes", type=_counts, metavar="N,…", help="over the preset's")
+    parser.add_argument("--decoder-sizes", type=_counts, metavar="N,…", help="over the preset's; the conductor's too")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows in a step (default: 16)")
+    parser.add_argument(
+        "--devices", type=_counts, metavar="N,…", help="numbers of devices (default: 1,8 virtual ones; else 1 and all)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of matrix products' inputs"
+    )
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps of a row (default: 10)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="dataset of windows to read (default: random windows)")
+    parser.add_argument(
+        "--naive", action=argparse.BooleanOptionalAction, help="also time the step in Flax's own layers, on one device"
+    )
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures every number of devices, each in a process that has so many."""
+    import jax
+
+    if arguments.here:
+        return _here(arguments)
+    on_cpu = jax.default_backend() == "cpu"
+    counts = arguments.devices or ((1, 8) if on_cpu else tuple(sorted({1, jax.local_device_count()})))
+    for count in counts:
+        if arguments.batch_size % count:
+            raise UsageError(f"--batch-size {arguments.batch_size} does not divide into {count} devices")
+    from jaxaccomp.bench import machine
+
+    results: dict[str, Any] = {"machine": machine.describe(), "rows": [], "preset": arguments.preset}
+    for count in counts:
+        if on_cpu:
+            measured = _elsewhere(arguments, count)
+        else:
+            measured = _here(argparse.Namespace(**{**vars(arguments), "devices": (count,)}))
+        results["rows"] += measured["rows"]
+        results.setdefault("peak_gflops", measured["peak_gflops"])
+    return results
+
+
+def table(results: dict[str, Any]) -> str:
+    """One line a row, under the machine's peak."""
+    lines = [
+        f"peak {results['peak_gflops']:.0f} GFLOP/s, {results['machine']['processor']}"
+        if "machine" in results
+        else f"peak {results['peak_gflops']:.0f} GFLOP/s",
+        f"{'step':<22}{'devices':>8}{'batch':>7}{'examples/s':>12}{'of peak':>9}{'waiting':>9}{'compile s':>11}",
+    ]
+    for row in results["rows"]:
+        lines.append(
+            f"{row['step']:<22}{row['devices']:>8}{row['batch']:>7}{row['examples_per_s']:>12.1f}"
+            f"{row['fraction_of_peak']:>9.1%}{row['waiting']:>9.1%}{row['compile_s']:>11.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _elsewhere(arguments: argparse.Namespace, devices: int) -> dict[str, Any]:
+    """The measurement in a process with so many virtual CPU devices."""
+    command = [sys.executable, "-m", "jaxaccomp", "bench", "train", "--here", "--json", "--devices", str(devices)]
+    for name in ("preset", "batch_size", "dtype", "steps", "data", "encoder_sizes", "decoder_sizes"):
+        value = getattr(arguments, name)
+        if value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            command += [f"--{name.replace('_', '-')}", text]
+    command += ["--quick"] if arguments.quick else []
+    if arguments.naive is not None:
+        command += ["--naive" if arguments.naive else "--no-naive"]
+    from jaxaccomp.training.runtime import HUGE_PAGES, VIRTUAL_DEVICES
+
+    environment = {**HUGE_PAGES, **os.environ, "XLA_FLAGS": f"--{VIRTUAL_DEVICES}={devices}", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TrainingError(f"the measurement with {devices} devices failed: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout)
+
+
+def _here(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The measurement on this process's devices."""
+    import dataclasses
+
+    import jax
+
+    from jaxaccomp.bench import machine, operations
+    from jaxaccomp.config import ModelConfig
+    from jaxaccomp.models import musicvae, surrogate
+    from jaxaccomp.training.objectives import SurrogateObjective, VAEObjective
+    from jaxaccomp.training.recipe import SurrogateRecipe, VAERecipe
+
+    jax.config.update("jax_enable_compilation_cache", False)  # a compile time from the disk would be none
+    sizes = {"encoder_sizes": arguments.encoder_sizes, "decoder_sizes": arguments.decoder_sizes}
+    sizes["conductor_sizes"] = arguments.decoder_sizes
+    config = dataclasses.replace(PRESETS[arguments.preset], **{k: v for k, v in sizes.items() if v is not None})
+    (devices,) = arguments.devices
+    settings = {"batch_size": arguments.batch_size, "precision": arguments.dtype}
+    peak = machine.matmul_gflops(arguments.dtype, repeats=3)
+
+    vae = VAEObjective(config, VAERecipe(**settings))
+    guess = ModelConfig(musicvae=config, surrogate=surrogate.matching(config))
+    frozen = musicvae.initialize(config, jax.random.key(1))
+    encode, decode = operations.encode_flops(config), operations.decode_flops(config)
+    melody = operations.surrogate_flops(guess.surrogate)
+    band = operations.decode_flops(config, ("bass", "drums"))
+    computations = [
+        ("vae", vae, None, STEP_FACTOR * (encode + decode)),
+        (
+            "surrogate, KL",
+            SurrogateObjective(guess, SurrogateRecipe(decoder_weight=0.0, **settings)),
+            frozen,
+            STEP_FACTOR * melody + encode,
+        ),
+        (
+            "surrogate, decoder",  # whose weights are frozen: their own gradient is not formed
+            SurrogateObjective(guess, SurrogateRecipe(decoder_from=0.0, **settings)),
+            frozen,
+            STEP_FACTOR * melody + encode + 2 * band,
+        ),
+    ]
+    if devices == 1 and (not arguments.quick if arguments.naive is None else arguments.naive):
+        computations.append(("vae, flax.linen.RNN", _naive_objective(config, vae.recipe), None, computations[0][3]))
+    rows = []
+    for name, objective, held, flops in computations:
+        row = _time(objective, held, arguments, devices)
+        fraction = row["examples_per_s"] * flops / 1e9 / peak
+        rows.append(
+            {"step": name, "devices": devices, "batch": arguments.batch_size, **row, "fraction_of_peak": fraction}
+        )
+    return {"peak_gflops": peak, "rows": rows}
+
+
+def _time(objective: Any, frozen: Any, arguments: argparse.Namespace, count: int) -> dict[str, float]:
+    """Steps as the loop makes them: batches from a thread, metrics not waited for until the end."""
+    from functools import partial
+
+    import jax
+    import jax.numpy as jnp
+
+    from jaxaccomp.training import loop
+    from jaxaccomp.training.optimizer import optimizer
+
+    devices = jax.devices()[:count]
+    params = objective.initial(jax.random.key(0))
+    transform = optimizer(objective.recipe, objective.rates(params))
+    state = loop.State(jnp.zeros((), jnp.int32), params, transform.init(params), params)
+    state, frozen = loop.replicate(state, devices), loop.replicate(frozen, devices)
+    update = jax.pmap(
+        loop.make_update(objective, objective.recipe, transform),
+        axis_name=loop.AXIS,
+        devices=devices,
+        donate_argnums=0,
+    )
+    steps = min(arguments.steps, 3) if arguments.quick else arguments.steps
+    with _stream(arguments, objective, partial(loop.split, devices=count)) as stream:
+
+        def run(number: int) -> float:
+            nonlocal state
+            start_s = time.perf_counter()
+            for _ in range(number):
+                state, metrics = update(state, frozen, next(stream))
+            jax.block_until_ready((state, metrics))
+            return time.perf_counter() - start_s
+
+        first_s = run(1)
+        run(1)
+        waited_before_s = stream.waited_s
+        elapsed_s = run(steps)
+        waiting = (stream.waited_s - waited_before_s) / elapsed_s
+    each_s = elapsed_s / steps
+    return {
+        "examples_per_s": arguments.batch_size / each_s,
+        "waiting": waiting,
+        "compile_s": max(0.0, first_s - each_s),
+    }
+
+
+def _stream(arguments: argparse.Namespace, objective: Any, place: Any) -> Any:
+    """Batches of the dataset given, else of random windows with random posteriors."""
+    import numpy as np
+
+    from jaxaccomp.arrays import PARTS, STEPS, VOCABULARY
+    from jaxaccomp.data.batches import Batches, Stream
+
+    latent = getattr(objective.config, "musicvae", objective.config).latent_size
+
+    def posteriors(tokens: np.ndarray) -> dict[str, np.ndarray]:
+        parts = {part: tokens[..., number] for number, part in enumerate(PARTS)}
+        ones = np.ones((len(tokens), latent), np.float32)
+        return {"tokens": tokens, **parts, "mean": 0 * ones, "scale": ones}
+
+    if arguments.data is not None:
+        dataset = Batches(arguments.data, "train", batch_size=arguments.batch_size)
+        return Stream(lambda step: posteriors(dataset.batch(step)["tokens"]), 0, place, 2)
+
+    def random(step: int) -> dict[str, np.ndarray]:
+        draw = np.random.default_rng(step)
+        shape = (arguments.batch_size, STEPS)
+        return posteriors(np.stack([draw.integers(0, VOCABULARY[part], shape, np.int32) for part in PARTS], axis=-1))
+
+    return Stream(random, 0, place, 2)
+
+
+def _naive_objective(config: Any, recipe: Any) -> Any:
+    """The VAE's loss computed by `bench.naive`: what the project's own layers are measured against."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxaccomp.bench import naive
+    from jaxaccomp.models import musicvae
+    from jaxaccomp.training import objectives
+
+    class NaiveObjective(objectives.VAEObjective):
+        def loss(self, params, frozen, batch, keys_B, step):
+            del frozen
+            tokens_BLP = batch["tokens"]
+            posterior = musicvae.Posterior(*naive.encode(config, params, tokens_BLP))
+            eps_BZ = jax.vmap(lambda key: jax.random.normal(key, (config.latent_size,)))(keys_B)
+            z_BZ = posterior.mean_BZ + posterior.scale_BZ * eps_BZ
+            nll_BP = objectives.nll_BP(naive.teacher_forced(config, params, tokens_BLP, z_BZ), tokens_BLP)
+            cost_B = musicvae.kl_cost_B(musicvae.kl_B(posterior), recipe.free_bits)
+            loss = jnp.mean(jnp.sum(nll_BP, axis=-1)) + objectives.beta_at(step, recipe) * jnp.mean(cost_B)
+            return loss, {"loss": loss}
+
+    return NaiveObjective(config, recipe)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        counts = ()
+    if not counts or min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"expected positive numbers separated by commas, got {text!r}")
+    return counts

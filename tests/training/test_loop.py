@@ -1,0 +1,159 @@
+"""What must come out the same: any number of devices and processes, accumulation, death and resurrection."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import runner
+
+from jaxaccomp.errors import TrainingError
+from jaxaccomp.training import journal, loop
+
+HERE = Path(__file__).parent
+
+
+def losses(workdir: Path) -> list[float]:
+    """Of each step, in order, each step once."""
+    lines = [line for line in journal.read(workdir / "metrics.jsonl") if "loss" in line]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    return [line["loss"] for line in lines]
+
+
+def final_state(workdir: Path, step: int = 20):
+    """Arrays of the last snapshot."""
+    return ocp.StandardCheckpointer().restore((workdir / "snapshots" / str(step) / "state").absolute())
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    assert losses(one) == losses(other)
+    jax.tree.map(np.testing.assert_array_equal, final_state(one), final_state(other))
+
+
+def start(*arguments: object, devices: int = 8, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "runner.py"), *map(str, arguments)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(HERE),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            **environment,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(windows_folder, tmp_path_factory) -> Path:
+    """20 steps on 8 devices, without a break."""
+    workdir = tmp_path_factory.mktemp("straight")
+    outcome = runner.run(windows_folder, workdir)
+    assert outcome.step == 20
+    assert not outcome.stopped
+    return workdir
+
+
+def test_it_learns_and_tells(straight):
+    assert np.mean(losses(straight)[-3:]) < 0.9 * np.mean(losses(straight)[:3])
+    (validation,) = [line for line in journal.read(straight / "metrics.jsonl") if "validation" in line]
+    parts = sum(validation[f"validation_nll_{part}"] for part in ("melody", "bass", "drums"))
+    assert validation["validation"] == pytest.approx(parts, rel=1e-5)
+    assert {"validation_latent_worth", "validation_kl_bits", "validation_onset_accuracy_drums"} <= set(validation)
+    assert list((straight / "tensorboard").iterdir())
+
+
+def test_one_device_is_eight(straight, windows_folder, tmp_path):
+    runner.run(windows_folder, tmp_path, devices=1)
+    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
+
+
+def test_four_times_sixteen_is_sixty_four(windows_folder, tmp_path):
+    for name, accumulation in (("whole", 1), ("parts", 4)):
+        runner.run(windows_folder, tmp_path / name, steps=4, devices=1, batch_size=64, accumulation=accumulation)
+    np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=1e-5)
+
+
+def test_killed_and_resumed_is_straight_bit_for_bit(straight, windows_folder, tmp_path):
+    """SIGKILL at step 13, maybe in the middle of a save; the same command then ends where the straight run did."""
+    dying = start(windows_folder, tmp_path, 20, 8, 13)
+    assert dying.wait(300) == -signal.SIGKILL, dying.stderr.read()
+    assert len(losses(tmp_path)) < 20
+    runner.run(windows_folder, tmp_path)
+    assert_equal(tmp_path, straight)
+
+
+def test_eight_devices_resume_on_one(straight, windows_folder, tmp_path):
+    runner.run(windows_folder, tmp_path, steps=10)
+    runner.run(windows_folder, tmp_path, devices=1)
+    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
+
+
+def test_two_processes_of_four_devices_are_one_of_eight(straight, windows_folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    processes = [
+        start(
+            windows_folder,
+            tmp_path,
+            20,
+            8,
+            devices=4,
+            JAX_COORDINATOR_ADDRESS=address,
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID=str(number),
+        )
+        for number in range(2)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
+
+
+def test_sigterm_saves_and_resumes(straight, windows_folder, tmp_path, monkeypatch):
+    advance = journal.Journal.advance
+
+    def interrupted(self, step):
+        advance(self, step)
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.Journal, "advance", interrupted)
+        outcome = runner.run(windows_folder, tmp_path)
+    assert outcome.stopped
+    assert outcome.step == len(losses(tmp_path)) == 8  # step 7 was told while step 8 ran
+    assert not runner.run(windows_folder, tmp_path).stopped
+    assert_equal(tmp_path, straight)
+
+
+def test_nan_stops_with_step_and_windows(windows_folder, tmp_path):
+    with pytest.raises(TrainingError, match=r"loss of step \d+ is (nan|inf).*rows \[\d+, .*\] of the training split"):
+        runner.run(windows_folder, tmp_path, learning_rate=1e30, slow_learning_rate=1e30, devices=1)
+
+
+def test_a_batch_that_does_not_divide_is_refused(windows_folder, tmp_path):
+    with pytest.raises(TrainingError, match="12 windows does not divide into 8 devices"):
+        runner.run(windows_folder, tmp_path, batch_size=12)
+
+
+def test_replicas_come_back_as_they_were():
+    tree = {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3), "step": np.asarray(3)}
+    copies = loop.replicate(tree, jax.devices())
+    assert copies["kernel"].shape == (8, 2, 3)
+    jax.tree.map(np.testing.assert_array_equal, loop.first_replica(copies), tree)
+
+
+def test_a_half_written_line_is_passed_over(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"step": 1, "loss": 2.0}) + '\n{"step": 2, "lo')
+    assert journal.read(path) == [{"step": 1, "loss": 2.0}]
