@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxaccomp.data.augmentation import CLOSED_HAT, CRASH, DRAWS, NONE, RIDE, Augmentation, augment
@@ -17,6 +17,7 @@ def windows(seed: int, count: int = 64) -> tuple[np.ndarray, np.ndarray]:
     return tokens, random.random((count, DRAWS))
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_transposition_moves_every_note_of_a_window_alike_and_stays_in_range(seed):
     tokens, draws = windows(seed)

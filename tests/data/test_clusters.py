@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxaccomp.data import clusters
@@ -18,6 +18,7 @@ def components(songs: list[np.ndarray]) -> list[int]:
     return leader
 
 
+@settings(max_examples=60, deadline=None)
 @given(prints)
 def test_songs_that_share_a_print_share_a_cluster(songs):
     assert clusters.cluster(songs).tolist() == components(songs)
@@ -39,6 +40,7 @@ def test_a_small_corpus_has_all_splits_unless_md5_names_say_otherwise():
     assert clusters.splits(leaders, ["0" * 32] * 4, contents) == ["train"] * 4
 
 
+@settings(max_examples=60, deadline=None)
 @given(prints)
 def test_a_cluster_lies_in_one_split(songs):
     leaders = clusters.cluster(songs)
@@ -55,6 +57,7 @@ def test_clusters_fall_into_the_splits_like_single_songs():
         assert 400 < splits.count(split) < 800  # a sixteenth is 600
 
 
+@settings(max_examples=60, deadline=None)
 @given(prints, st.data())
 def test_no_window_stays_in_two_splits_and_none_is_lost(songs, data):
     order = ("train", "validation", "test")
