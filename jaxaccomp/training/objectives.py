@@ -214,7 +214,7 @@ class SurrogateObjective:
 
     A guess that is only near the encoder's mean shrinks towards 0, where a decoder plays next to nothing. So the guess
     is a distribution that must cover the encoder's (KL), and, later in a run, the frozen decoder has to find the real
-    bass and drums likely given what is drawn from it: anywhere between its mean and a full sample.
+    bass and drums likely given its mean, or what is drawn from it.
     """
 
     def __init__(self, config: ModelConfig, recipe: SurrogateRecipe, start: Any = None):
@@ -250,7 +250,8 @@ class SurrogateObjective:
         metrics = {"distance": distance}
         loss = distance
         if recipe.decoder_weight:
-            spread_B = jax.vmap(jax.random.uniform)(spread_B)
+            # Half of the windows are judged by their mean, the others by something between it and a full draw.
+            spread_B = jax.vmap(lambda key: jnp.maximum(jax.random.uniform(key, minval=-1.0), 0.0))(spread_B)
             eps_BZ = jax.vmap(lambda key: jax.random.normal(key, target.mean_BZ.shape[1:]))(noise_B)
             kept_BLP = kept_tokens(hide_B, recipe.token_dropout) if any(recipe.token_dropout) else None
 
