@@ -63,8 +63,8 @@ class Events(NamedTuple):
     end: np.ndarray
     """Offset past the event."""
 
-    def select(self, rows: np.ndarray) -> "Events":
-        """The events at these row indices, or where this mask holds."""
+    def select(self, rows: np.ndarray | slice) -> "Events":
+        """The events at these row indices, in this slice, or where this mask holds."""
         return Events(*(column[rows] for column in self))
 
 

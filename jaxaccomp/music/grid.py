@@ -62,7 +62,7 @@ class Grid:
             until = end_tick if last else int(metres["tick"][index + 1])
             pieces.append(_lay_metre(ticks_per_quarter, tick, until, numerator, denominator, whole=last))
         start, end, beat, opens = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        used = np.clip((4 * (end - start) - 3) // ticks_per_quarter + 1, 1, STEPS_PER_BAR)
+        used = np.minimum((4 * (end - start) - 3) // ticks_per_quarter + 1, STEPS_PER_BAR)
         used_from = np.zeros(len(used), np.int64)
         if len(pieces) > 1 and len(pieces[0][0]) == 1 and used[0] < used[1]:
             used_from[0] = STEPS_PER_BAR - used[0]
@@ -71,7 +71,7 @@ class Grid:
     def step_of(self, ticks: np.ndarray) -> np.ndarray:
         """The step whose beginning is nearest to each tick, the later one of two; past the end, the step past it."""
         ticks = np.asarray(ticks, np.int64)
-        bar = np.clip(np.searchsorted(self.start_ticks, ticks, side="right") - 1, 0, len(self) - 1)
+        bar = np.maximum(np.searchsorted(self.start_ticks, ticks, side="right") - 1, 0)
         inside = (8 * (ticks - self.start_ticks[bar]) + self.ticks_per_quarter) // (2 * self.ticks_per_quarter)
         step = self.used_from[bar] + np.maximum(inside, 0)
         over = (step >= self.used_to[bar]) & ((ticks >= self.end_ticks[bar]) | self._nearer_end(ticks, bar, step))
@@ -86,7 +86,7 @@ class Grid:
     def tick_of(self, steps: np.ndarray) -> np.ndarray:
         """The tick at which each step begins; unused steps have that of the nearest edge of their bar's used part."""
         steps = np.asarray(steps, np.int64)
-        bar = np.clip(steps // STEPS_PER_BAR, 0, len(self) - 1)
+        bar = np.minimum(steps // STEPS_PER_BAR, len(self) - 1)
         inside = steps - bar * STEPS_PER_BAR - self.used_from[bar]
         tick = self.start_ticks[bar] + (np.maximum(inside, 0) * self.ticks_per_quarter + 2) // 4
         past = steps - bar * STEPS_PER_BAR >= self.used_to[bar]
@@ -95,14 +95,14 @@ class Grid:
     def is_used(self, steps: np.ndarray) -> np.ndarray:
         """Whether each step is one of the song's, rather than the unused rest of a model bar or past the end."""
         steps = np.asarray(steps, np.int64)
-        bar = np.clip(steps // STEPS_PER_BAR, 0, len(self) - 1)
+        bar = np.minimum(steps // STEPS_PER_BAR, len(self) - 1)
         inside = steps - bar * STEPS_PER_BAR
         return (inside >= self.used_from[bar]) & (inside < self.used_to[bar])
 
     def accent_of(self, steps: np.ndarray) -> np.ndarray:
         """Metrical weight of each step: 3 a bar's beginning, 2 another beat, 1 half a beat, 0 between."""
         steps = np.asarray(steps, np.int64)
-        bar = np.clip(steps // STEPS_PER_BAR, 0, len(self) - 1)
+        bar = np.minimum(steps // STEPS_PER_BAR, len(self) - 1)
         upbeat = self.used_from[bar] > 0
         inside = steps - bar * STEPS_PER_BAR - np.where(upbeat, 0, self.used_from[bar])
         beat = self.beat_steps[bar]

@@ -18,7 +18,9 @@ from jaxaccomp.music.trio import BASS_PROGRAMS, MELODY_PROGRAMS, top_line
 Rule = Literal["default", "magenta"]
 
 _MELODY_NAME = re.compile(r"melod|lead|vocal|vox|voice|voz|solo|canto|sing|tune|theme|chant|gesang|stimme", re.I)
-_OTHER_NAME = re.compile(r"bass|drum|perc|pad|string|chord|rhythm|accomp|backing|harmon|choir|left", re.I)
+_NO_MELODY_NAME = re.compile(
+    r"bass|drum|perc|pad|string|chord|rh?ythm|accomp|back|harmon(?!ica)|choir|left|2nd|second", re.I
+)
 
 
 class Choice(NamedTuple):
@@ -60,18 +62,23 @@ def choose(score: Score, rule: Rule = "default", track: int | str | None = None,
         pitched = [candidate for candidate in pitched if candidate.program in MELODY_PROGRAMS]
         if not pitched:
             raise MelodyError("no-melody", score.source, f"no track has a program of 0 to 31; it has {_list(score)}")
-        counts = [int((score.notes["track"] == candidate.index).sum()) for candidate in pitched]
-        best = int(np.argmax(counts))
-        return Choice(pitched[best].index, f"most notes ({counts[best]}) among programs 0 to 31")
-    usable = [candidate for candidate in pitched if len(_in_range(score, candidate.index))]
-    if not usable:
+        counts = np.bincount(score.notes["track"]).tolist()
+        best = max(pitched, key=lambda candidate: counts[candidate.index])
+        return Choice(best.index, f"most notes ({counts[best.index]}) among programs 0 to 31")
+    notes, edges = score.notes_by_track
+    audible = np.logical_or.reduceat((notes["pitch"] >= LOWEST_PITCH) & (notes["pitch"] <= HIGHEST_PITCH), edges[:-1])
+    playable = [candidate for candidate in pitched if audible[candidate.index]]
+    if not playable:
         raise MelodyError(
             "no-melody", score.source, f"only drums, or nothing between A0 and C8, so no tune: it has {_list(score)}"
         )
-    singing = [candidate for candidate in usable if candidate.program not in BASS_PROGRAMS] or usable
-    scored = [_weigh(score, candidate, names) for candidate in singing]
-    weight, reason = max(scored, key=lambda pair: pair[0])
-    return Choice(singing[scored.index((weight, reason))].index, reason)
+    candidates = [candidate for candidate in playable if candidate.program not in BASS_PROGRAMS] or playable
+    features = _features(score)
+    weights = features @ _WEIGHTS
+    if names:
+        weights += [_name_weight(candidate.name) for candidate in score.tracks]
+    best = max(candidates, key=lambda candidate: weights[candidate.index])
+    return Choice(best.index, _reason(best, features[best.index], names))
 
 
 def windows(score: Score, choice: Choice) -> Melody:
@@ -123,26 +130,78 @@ def _in_range(score: Score, track: int) -> np.ndarray:
     return notes[(notes["pitch"] >= LOWEST_PITCH) & (notes["pitch"] <= HIGHEST_PITCH)]
 
 
-def _weigh(score: Score, track: Track, names: bool) -> tuple[float, str]:
-    """How much a track looks like a tune, and why."""
-    notes = _in_range(score, track.index)
-    starts, ends = notes["start"], notes["end"]
-    pitch = float(np.average(notes["pitch"]))
-    alone = (
-        float(np.mean(starts[1:] >= np.maximum.accumulate(ends)[:-1] - score.ticks_per_quarter // 8))
+def _features(score: Score) -> np.ndarray:
+    """What each track of a Score is like, one row each; columns as in `_WEIGHTS`."""
+    notes, edges = score.notes_by_track
+    first, count = edges[:-1], np.diff(edges)
+    quarter, track = score.ticks_per_quarter, notes["track"]
+    start, pitch = notes["start"], notes["pitch"].astype(np.float64)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values.astype(np.float64), first) / count
+
+    inside = np.append(False, track[1:] == track[:-1])
+    apart = int(notes["end"].max()) + 1  # keeps the running maximum of one track out of the next one's
+    heard = (
+        np.append(0, np.maximum.accumulate(notes["end"] + track * apart)[:-1] - track[1:] * apart)
         if len(notes) > 1
-        else 1.0
+        else np.zeros(1)
     )
-    bar = 4 * score.ticks_per_quarter
-    played = np.unique(starts // bar)
-    total = max(1, int(score.notes["end"].max()) // bar + 1)
-    share = len(played) / total
-    density = len(notes) / max(1, len(played))
-    weight = -abs(pitch - 69) / 12 + 2 * alone + 2 * min(share, 0.8) - abs(density - 6) / 6
-    named = names and bool(_MELODY_NAME.search(track.name))
-    if named:
-        weight += 4
-    elif names and _OTHER_NAME.search(track.name):
-        weight -= 1
-    reason = f"mean pitch {pitch:.0f}, {alone:.0%} one voice, {density:.1f} notes a bar in {share:.0%} of the bars"
-    return weight, (f"called {track.name!r}, " if named else "") + reason
+    alone = ~inside | (start >= heard - quarter // 8)
+    bar = start // (4 * quarter)
+    bars = np.add.reduceat((~inside | (bar != np.append(0, bar[:-1]))).astype(np.float64), first)
+    leap = np.abs(np.diff(pitch, prepend=0))
+    octaves = (mean(pitch) - 66) / 12
+    density = np.log2(count / bars)
+    loudness = mean(notes["velocity"]) / 16
+    channel = np.array([candidate.channel for candidate in score.tracks])
+    return np.stack(
+        [
+            octaves,
+            octaves**2,
+            mean(alone),
+            bars / (int(notes["end"].max()) // (4 * quarter) + 1),
+            density,
+            density**2,
+            loudness - loudness.mean(),
+            mean(inside & (leap > 0) & (leap <= 2)),
+            mean(inside & (leap == 0)),
+            channel == 3,
+            channel == 0,
+        ],
+        1,
+    )
+
+
+_WEIGHTS = np.array(
+    [
+        0.55,  # octaves above F#4 of the mean pitch
+        -0.2,  # its square: neither too high
+        2.7,  # share of notes that begin when the track is silent: one voice
+        3.6,  # share of the song's bars (of four quarters) in which it plays
+        1.05,  # notes per such bar, in doublings
+        -0.2,  # its square: neither too many
+        0.65,  # louder than the other tracks, in sixteenths of the range and a bit
+        3.4,  # share of notes a step of one or two semitones away from the one before
+        2.4,  # share of notes of the same pitch as the one before
+        2.1,  # on channel 4, where General MIDI files by habit have the voice
+        1.9,  # on channel 1
+    ]
+)
+"""Log-odds of a track to be the tune. Fitted by conditional logistic regression on 931 songs of the Lakh MIDI Dataset
+and others with a track called melody, lead or vocal, the name hidden; in songs not fitted on it finds that track in
+86 % of cases, where `magenta` finds it in 4 % (most such tracks have programs above 31)."""
+
+
+def _name_weight(name: str) -> float:
+    if _MELODY_NAME.search(name) and not _NO_MELODY_NAME.search(name):
+        return 6.0
+    return -2.0 if _NO_MELODY_NAME.search(name) else 0.0
+
+
+def _reason(track: Track, features: np.ndarray, names: bool) -> str:
+    named = f"called {track.name!r}, " if names and _name_weight(track.name) > 0 else ""
+    return (
+        f"{named}mean pitch {66 + 12 * features[0]:.0f}, {features[2]:.0%} one voice, "
+        f"{2 ** features[4]:.1f} notes a bar in {features[3]:.0%} of the bars"
+    )

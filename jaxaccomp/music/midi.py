@@ -9,20 +9,20 @@ A Score *is* the bytes of a Standard MIDI File; everything else is a view derive
 is lost, a Score pickles as its bytes, and what is written is what was read.
 """
 
+import contextlib
 import hashlib
 import os
-import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxaccomp.errors import MidiError
 from jaxaccomp.music import events as smf
-from jaxaccomp.music.events import NOTE
+from jaxaccomp.music.events import NOTE as NOTE
 from jaxaccomp.music.performance import Performance
 
 DRUM_CHANNEL = 9
@@ -295,27 +295,16 @@ def write(score: Score, path: str | os.PathLike) -> None:
     Raises:
         MidiError: `unwritable`.
     """
-    path = Path(path)
-    temporary = None
+    folder, name = os.path.split(os.fspath(path))
+    temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(score.data)
-        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise MidiError("unwritable", str(path), f"cannot be written ({error.strerror or error})") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()  # read once: the only way to read it is to set it, which other threads could see
+        raise MidiError("unwritable", os.fspath(path), f"cannot be written ({error.strerror or error})") from error
 
 
 def _check(score: Score) -> None:

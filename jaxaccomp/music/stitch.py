@@ -22,7 +22,8 @@ from jaxaccomp.music.trio import BASS_PROGRAM, BASS_PROGRAMS, drum_notes, pitche
 
 Keep = Literal["melody", "all"]
 
-_NAMING = (smf.TRACK_NAME, smf.INSTRUMENT_NAME, 0x09, 0x20, smf.PORT, smf.END_OF_TRACK)
+_IS_NAMING = np.zeros(256, bool)
+_IS_NAMING[[smf.TRACK_NAME, smf.INSTRUMENT_NAME, 0x09, 0x20, smf.PORT, smf.END_OF_TRACK]] = True
 """Meta events that say who plays a chunk: names, channel and port. They mean nothing once nobody does."""
 _ACCENTS = np.array([-6, -2, 2, 6])
 """Velocity added by metrical weight (Grid.accent_of)."""
@@ -70,8 +71,9 @@ def band_notes(score: Score, melody: Melody, tokens_NL: Int[np.ndarray, "N L"], 
     """The notes (midi.NOTE) that generated tokens of one part stand for, at their ticks in the song."""
     grid = melody.grid
     decode = drum_notes if part == "drums" else pitched_notes
-    rows = [decode(tokens) + np.array([index * STEPS, index * STEPS, 0]) for index, tokens in enumerate(tokens_NL)]
-    steps = np.concatenate(rows) if rows else np.zeros((0, 3), np.int64)
+    steps = decode(tokens_NL.ravel())
+    # A window begins in silence, so what sounds at the end of the one before it ends there.
+    steps[:, 1] = np.minimum(steps[:, 1], (steps[:, 0] // STEPS + 1) * STEPS)
     steps = steps[grid.is_used(steps[:, 0])]
     first = int(score.notes["start"].min())
     opening = grid.start_ticks[grid.opens_bar & (grid.start_ticks <= first)]
@@ -89,10 +91,10 @@ def _velocities(score: Score, melody: Melody, ticks: np.ndarray, steps: np.ndarr
     before = np.searchsorted(tune["start"], ticks - span)
     after = np.searchsorted(tune["start"], ticks + span, side="right")
     total = np.concatenate([[0], np.cumsum(tune["velocity"], dtype=np.int64)])
-    last = tune["velocity"][np.clip(before - 1, 0, len(tune) - 1)]
+    last = tune["velocity"][np.maximum(before - 1, 0)]
     count = after - before
     mean = np.where(count > 0, (total[after] - total[before]) // np.maximum(count, 1), last)
-    return np.clip(mean + _ACCENTS[melody.grid.accent_of(steps)], 1, 127)
+    return np.minimum(np.maximum(mean + _ACCENTS[melody.grid.accent_of(steps)], 1), 127)
 
 
 def _kept_chunks(score: Score, melody_track: int, keep: Keep) -> tuple[list[bytes], set[int]]:
@@ -107,8 +109,8 @@ def _kept_chunks(score: Score, melody_track: int, keep: Keep) -> tuple[list[byte
     dropped = {channel for _, channel in playing} - channels
     events = score.events
     voice = events.status < 0xF0
-    owner = np.where(voice, events.chunk << 4 | events.status & 0x0F, -1)
-    owners = np.unique(owner[voice]).tolist()
+    owner = events.chunk << 4 | events.status & 0x0F
+    owners = np.flatnonzero(np.bincount(owner[voice])).tolist()
     # A channel may be set up in a chunk without notes of its own; that goes with the channel.
     stays = [
         o
@@ -117,22 +119,31 @@ def _kept_chunks(score: Score, melody_track: int, keep: Keep) -> tuple[list[byte
         or ((o >> 4, o & 15) not in playing
             and (o & 15 in channels or (keep == "all" and o & 15 not in dropped | {DRUM_CHANNEL})))
     ]  # fmt: skip
-    wanted = ~voice | np.isin(owner, stays)
+    is_kept = np.zeros(16 * (len(score.header.chunks) + 1), bool)
+    is_kept[stays] = True
+    wanted = ~voice | is_kept[owner]
+    marks = np.flatnonzero(~voice)
+    edges, mark_edges = (
+        np.searchsorted(column, np.arange(len(score.header.chunks) + 1)).tolist()
+        for column in (events.chunk, events.chunk[marks])
+    )
     chunks: list[bytes] = []
     for index, (start, end) in enumerate(score.header.chunks):
-        mine = events.chunk == index
+        mine = slice(edges[index], edges[index + 1])
+        marks_here = marks[mark_edges[index] : mark_edges[index + 1]]
+        playing_here = [o for o in stays if o >> 4 == index]
         if score.header.format == 0:
-            chunks.append(_excerpt(score.data, events.select(mine & ~voice)))
-            chunks += [_excerpt(score.data, events.select(mine & (owner == o))) for o in stays if o >> 4 == index]
-        elif (wanted | ~mine).all():
+            chunks.append(_excerpt(score.data, events.select(marks_here)))
+            rows = (mine.start + np.flatnonzero(voice[mine] & (owner[mine] == o)) for o in playing_here)
+            chunks += [_excerpt(score.data, events.select(row)) for row in rows]
+        elif wanted[mine].all():
             chunks.append(score.data[start - 8 : end])
+        elif playing_here:
+            chunks.append(_excerpt(score.data, events.select(mine.start + np.flatnonzero(wanted[mine]))))
         else:
-            rest = events.select(mine & wanted)
-            silent = not (rest.status < 0xF0).any()
-            if silent and index > 0:
-                rest = rest.select((rest.status != smf.META) | ~np.isin(rest.first, _NAMING))
-            if len(rest.status):
-                chunks.append(_excerpt(score.data, rest))
+            said = (events.status[marks_here] != smf.META) | ~_IS_NAMING[events.first[marks_here]]
+            if index == 0 or said.any():
+                chunks.append(_excerpt(score.data, events.select(marks_here if index == 0 else marks_here[said])))
     return chunks, {o & 15 for o in stays}
 
 
