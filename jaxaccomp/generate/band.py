@@ -11,8 +11,6 @@ from typing import Any
 from jaxaccomp.config import require, to_json
 from jaxaccomp.generate.packer import Batch
 
-BATCH_SIZES = {"cpu": 64, "gpu": 1024, "tpu": 1024}
-"""Windows in a batch by backend: where more bring no more speed."""
 _REVISION = 1
 """Of what the program plays; raised when the same song with the same options would get other notes."""
 
@@ -59,13 +57,15 @@ class Band:
         Args:
             checkpoint: name or path.
             music: how to play.
-            batch_size: windows in a batch; 0 for the backend's own.
+            batch_size: windows in a batch; 0 for the sampler's largest block.
         """
         import jax
 
+        from jaxaccomp.generate import blocks
+
         model = _Model(checkpoint)
         decoders = [partial(_decode, model, device, music) for device in jax.local_devices()]
-        return cls(decoders, batch_size or BATCH_SIZES.get(jax.default_backend(), 64))
+        return cls(decoders, batch_size or blocks.sizes()[-1])
 
 
 class _Model:

@@ -190,10 +190,11 @@ def test_songs_of_one_content_are_decoded_once(straight):
     assert all(len(contents) == 1 for contents in outputs.values())
 
 
-@pytest.mark.parametrize(("devices", "config"), [(2, {"batch_size": 5}), (8, {"batch_size": 16, "time_limit": 30.0})])
-def test_devices_and_batches_change_nothing(folder, model, straight, tmp_path, monkeypatch, devices, config):
+@pytest.mark.parametrize(("devices", "batch_size"), [(2, 20), (8, 3)])
+def test_devices_and_batches_change_nothing(folder, model, straight, tmp_path, monkeypatch, devices, batch_size):
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:devices])
-    _run(folder, model, tmp_path, **config)
+    summary = _run(folder, model, tmp_path, batch_size=batch_size)
+    assert summary.figures["windows"] > (devices - 1) * batch_size, "there is a batch for each device"
     assert _state(tmp_path) == _state(straight[0])
 
 
