@@ -151,7 +151,7 @@ def decode(data: bytes, header: Header, source: str) -> Events:
     return Events(*(column[:count] for column in columns))
 
 
-def payload(data: bytes, events: Events, row: int) -> bytes:
+def payload(data: bytes, events: Events, row: int | np.integer) -> bytes:
     """What a meta or system exclusive event carries."""
     position = int(events.body[row]) + (2 if events.status[row] == META else 1)
     while data[position] >= 0x80:  # the length, which decoding has checked

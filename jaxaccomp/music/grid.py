@@ -73,15 +73,12 @@ class Grid:
         ticks = np.asarray(ticks, np.int64)
         bar = np.maximum(np.searchsorted(self.start_ticks, ticks, side="right") - 1, 0)
         inside = (8 * (ticks - self.start_ticks[bar]) + self.ticks_per_quarter) // (2 * self.ticks_per_quarter)
-        step = self.used_from[bar] + np.maximum(inside, 0)
-        over = (step >= self.used_to[bar]) & ((ticks >= self.end_ticks[bar]) | self._nearer_end(ticks, bar, step))
-        step = np.minimum(step, self.used_to[bar] - 1)
+        last = self.used_to[bar] - 1
+        step = np.minimum(self.used_from[bar] + np.maximum(inside, 0), last)
+        begins = self.tick_of(bar * STEPS_PER_BAR + step)
+        over = (step == last) & (self.end_ticks[bar] - ticks <= ticks - begins)
         first = np.append(self.used_from, 0)
         return np.where(over, (bar + 1) * STEPS_PER_BAR + first[bar + 1], bar * STEPS_PER_BAR + step)
-
-    def _nearer_end(self, ticks: np.ndarray, bar: np.ndarray, step: np.ndarray) -> np.ndarray:
-        before = self.tick_of(bar * STEPS_PER_BAR + self.used_to[bar] - 1)
-        return self.end_ticks[bar] - ticks <= ticks - before
 
     def tick_of(self, steps: np.ndarray) -> np.ndarray:
         """The tick at which each step begins; unused steps have that of the nearest edge of their bar's used part."""

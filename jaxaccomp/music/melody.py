@@ -160,7 +160,7 @@ def _features(score: Score) -> np.ndarray:
             octaves,
             octaves**2,
             mean(alone),
-            bars / (int(notes["end"].max()) // (4 * quarter) + 1),
+            bars / ((int(notes["end"].max()) - 1) // (4 * quarter) + 1),
             density,
             density**2,
             loudness - loudness.mean(),
@@ -195,7 +195,7 @@ and others with a track called melody, lead or vocal, the name hidden; in songs 
 
 def _name_weight(name: str) -> float:
     if _MELODY_NAME.search(name) and not _NO_MELODY_NAME.search(name):
-        return 6.0
+        return 12.0
     return -2.0 if _NO_MELODY_NAME.search(name) else 0.0
 
 
