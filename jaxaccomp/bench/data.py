@@ -51,7 +51,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         checkpoint.save(root / "checkpoint", config, musicvae.initialize(config, jax.random.key(0)))
         limit = 4 if arguments.quick else 40
         start_s = time.perf_counter()
-        latents.build(root / "windows", root / "checkpoint", root / "latents", limit=limit, progress=stages)
+        latents.build(
+            root / "windows",
+            root / "checkpoint",
+            root / "latents",
+            batch_size=arguments.batch_size,
+            limit=limit,
+            progress=stages,
+        )
         latents_s = time.perf_counter() - start_s
         return {
             "preset": arguments.preset,

@@ -44,10 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be positive, got {value}")
+    from jaxaccomp.generate import startup
     from jaxaccomp.training import runtime
 
     runtime.join_processes()
     runtime.use_cores(arguments.batch_size * runtime.MOST_REPLICAS)
+    startup.use_compilation_cache()
     from jaxaccomp.data import latents, shards
 
     with shards.writing(arguments.out):
