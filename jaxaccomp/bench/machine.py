@@ -10,6 +10,7 @@ import platform
 import resource
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -46,6 +47,18 @@ def copy_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5) -> float:
     return 2 * source.nbytes / measure(lambda: negate(source), repeats=repeats).median_s / 1e9
 
 
+def cache_bytes() -> int:
+    """Size of the last-level cache of this CPU, or 0 where it is unknown."""
+    if jax.default_backend() != "cpu":
+        return 0
+    found = [0]
+    for size in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        number, unit = size.read_text().strip()[:-1], size.read_text().strip()[-1]
+        if number.isdigit() and unit in "KM":
+            found.append(int(number) * {"K": 2**10, "M": 2**20}[unit])
+    return max(found)
+
+
 def peak_memory_bytes() -> int:
     """The most memory in use so far: the device's own count where it keeps one, else this process's."""
     statistics = jax.local_devices()[0].memory_stats() or {}
@@ -70,6 +83,7 @@ def describe() -> dict[str, Any]:
         "jax": version("jax"),
         "jaxlib": version("jaxlib"),
         "jaxaccomp": version("jaxaccomp"),
+        "cache_bytes": cache_bytes(),
         "load_1min": round(os.getloadavg()[0], 2),
     }
 

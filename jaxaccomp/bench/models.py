@@ -69,6 +69,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--repeats must be at least 1, got {arguments.repeats}")
     if not 1 <= arguments.devices <= jax.local_device_count():
         raise UsageError(f"--devices {arguments.devices}: this process has {jax.local_device_count()}")
+    uneven = [batch for batch in arguments.batch_size if batch % arguments.devices]
+    if uneven:
+        raise UsageError(f"--batch-size {uneven[0]} cannot be shared evenly by {arguments.devices} devices")
     naive = not arguments.quick if arguments.naive is None else arguments.naive
     repeats = min(arguments.repeats, 3) if arguments.quick else arguments.repeats
     jax.config.update("jax_enable_compilation_cache", False)  # a compile time from the disk would be none
@@ -83,7 +86,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     after = machine.matmul_gflops(arguments.dtype, repeats=repeats)
     peak = (before + after) / 2
     for row in rows:
-        _judge(row, peak * arguments.devices, bandwidth * arguments.devices)
+        _judge(row, peak * arguments.devices, bandwidth * arguments.devices, description["cache_bytes"])
     results = {
         "preset": arguments.preset,
         "dtype": arguments.dtype,
@@ -150,10 +153,14 @@ def _time(computation: _Computation, batch: int, arguments: argparse.Namespace, 
     return measured if computation.parts is None else {**measured, "parts": list(computation.parts)}
 
 
-def _judge(row: dict[str, Any], peak_gflops: float, gb_per_s: float) -> None:
-    """Adds the fraction of peak, and the most the machine could do: the lower of computing and streaming weights."""
+def _judge(row: dict[str, Any], peak_gflops: float, gb_per_s: float, cache_bytes: int) -> None:
+    """Adds the fraction of peak, and the most the machine could do: the lower of computing and streaming weights.
+
+    Weights that one step needs and that fit in the cache are not streamed.
+    """
     computing_s = row["batch"] * row["gflop_per_window"] / peak_gflops
-    streaming_s = row["streamed_bytes_per_batch"] / gb_per_s / 1e9
+    streamed = row["streamed_bytes_per_batch"]
+    streaming_s = streamed / gb_per_s / 1e9 if streamed / STEPS > cache_bytes else 0.0
     row["fraction_of_peak"] = computing_s / row["median_s"]
     row["roofline_windows_per_s"] = row["batch"] / max(computing_s, streaming_s)
     row["bound"] = "compute" if computing_s >= streaming_s else "memory"
@@ -182,8 +189,8 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
 
     from jaxaccomp.bench import naive as yardstick
     from jaxaccomp.bench import operations
-    from jaxaccomp.generate import sampler
     from jaxaccomp.generate.accompanist import Accompanist
+    from jaxaccomp.generate.sampler import Sampler
     from jaxaccomp.models import musicvae, surrogate
 
     hearing = surrogate.matching(config)
@@ -193,8 +200,10 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
         "musicvae": random_params(musicvae.shapes(config)),
         "surrogate": random_params(surrogate.shapes(hearing)),
     }
-    band = Accompanist(ModelConfig(musicvae=config, surrogate=hearing), params)
+    devices = jax.local_devices()[: arguments.devices]
     dtype = None if arguments.dtype == "float32" else jnp.dtype(arguments.dtype)
+    band = Accompanist(ModelConfig(musicvae=config, surrogate=hearing), params, dtype=dtype, devices=devices)
+    sampler = Sampler(config, params["musicvae"], dtype=dtype, devices=devices)
     width = _BYTES[arguments.dtype]
     key = jax.random.key(0)
 
@@ -207,7 +216,7 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
 
     def decoding(parts: Sequence[str], batch: int) -> Callable[[], Any]:
         z_BZ, keys_B = latents(batch), jax.random.split(key, batch)
-        return lambda: sampler.sample(config, params["musicvae"], z_BZ, keys_B, temperature=TEMPERATURE, parts=parts)
+        return lambda: sampler(z_BZ, keys_B, TEMPERATURE, parts)
 
     def accompanying(batch: int) -> Callable[[], Any]:
         melody_BL, numbers_B = windows(batch)[:, :, 0], np.arange(batch, dtype=np.int32)
@@ -216,10 +225,15 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
 
     def calling(function: Callable, part: str, inputs: Callable[[int], Any]) -> Callable[[int], Callable[[], Any]]:
         compiled = jax.jit(function)
+        mesh = jax.sharding.Mesh(np.array(devices), ("rows",))
+        whole, rows = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in ((), ("rows",)))
+        placed: dict[str, Any] = {}
 
         def start(batch: int) -> Callable[[], Any]:
-            ready = jax.device_put(inputs(batch))
-            return lambda: compiled(params[part], ready)
+            if not placed:
+                placed.update(jax.device_put(params[part], whole))
+            ready = jax.device_put(inputs(batch), rows)
+            return lambda: compiled(placed, ready)
 
         return start
 

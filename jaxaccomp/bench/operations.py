@@ -14,8 +14,8 @@ With L = 256 steps, S = 16 bars, H_i the width of layer i, V a part's vocabulary
 
 Full size: encode 68.7 GFLOP, bass and drums 14.1, all three parts 20.9.
 
-Bytes are those of the weights that every step of a scan must read again, once for the whole batch, as long as they do
-not fit in a cache: the lower bound on traffic that holds small batches down.
+Bytes are those of the weights that every step of a scan must read again, once for the whole batch, unless they fit in
+the last-level cache: the lower bound on traffic that holds small batches down.
 """
 
 from collections.abc import Sequence

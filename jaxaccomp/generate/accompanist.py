@@ -80,8 +80,21 @@ class Accompanist:
         params: `{"musicvae": …, "surrogate": …}`.
     """
 
-    def __init__(self, config: ModelConfig, params: Mapping[str, Any]):
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Mapping[str, Any],
+        *,
+        dtype: Any = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
         """Takes both models as `checkpoint.load` gives them.
+
+        Args:
+            config: sizes of both.
+            params: of both.
+            dtype: what the decoder's products are rounded to, see `Sampler`.
+            devices: several share the decoding among them, see `Sampler`.
 
         Raises:
             CheckpointError: there is no surrogate.
@@ -93,7 +106,7 @@ class Accompanist:
             )
         self.config = config
         self.params = params
-        self._sampler = Sampler(config.musicvae, params["musicvae"])
+        self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
 
     def accompany(
         self,
