@@ -1,0 +1,190 @@
+"""Songs per second on one core: reading, cutting windows, finding the tune, stitching, writing; and who finds the tune.
+
+Rates are per second of processor time, so that other work on the machine weighs less; the wall rate stands beside.
+Reading is compared with note_seq's reader on the same songs in the same run. The tune is looked for in songs that call
+a track melody, lead or vocal, with the names hidden: a hit is a track so called.
+"""
+
+import argparse
+import re
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxaccomp import demos
+from jaxaccomp.errors import MelodyError, MidiError, UsageError
+from jaxaccomp.music import melody, midi, stitch, trio
+
+TARGETS = {"read": 1500, "extract": 150, "melody_stitch_write": 400}
+"""Songs per second and core that each step is meant to reach."""
+
+_LABELS = {"read": "read", "extract": "extract windows", "melody_stitch_write": "melody + stitch + write"}
+_TUNE = re.compile(r"melod|lead|vocal", re.IGNORECASE)
+_REFERENCE_SONGS = 12
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declares the section's flags."""
+    parser.add_argument("--songs", type=Path, metavar="DIR", help="folder of MIDI files (default: the demo tunes)")
+    parser.add_argument("--count", type=int, default=300, metavar="N", help="songs to time (default: 300)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="passes; the best counts (default: 3)")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Times all steps and, for a folder of songs, counts how often each rule finds the tune."""
+    paths = _songs(arguments.songs)
+    count, repeats = (20, 1) if arguments.quick else (arguments.count, arguments.repeats)
+    timed = _spread(paths, count)
+    _time(timed[:1])  # compiles
+    passes = [_time(timed) for _ in range(max(repeats, 1))]
+    steps = {
+        step: {
+            "songs_per_s": round(max(clock[step].rate for clock in passes), 1),
+            "wall_songs_per_s": round(max(clock[step].wall_rate for clock in passes), 1),
+            "target": TARGETS[step],
+        }
+        for step in TARGETS
+    }
+    results: dict[str, Any] = {
+        "songs": len(set(timed)),
+        "mean_kb": round(sum(path.stat().st_size for path in timed) / len(timed) / 1000, 1),
+        "steps": steps,
+        "note_seq": _against_note_seq(_spread(paths, _REFERENCE_SONGS)),
+    }
+    if arguments.songs is not None and not arguments.quick:
+        results["melody"] = hits(paths)
+    return results
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as lines for a terminal."""
+    lines = [f"{results['songs']} songs of {results['mean_kb']} kB on average, one core", ""]
+    lines.append(f"{'step':<26}{'songs/s':>10}{'by wall':>10}{'target':>10}")
+    for step, rates in results["steps"].items():
+        lines.append(
+            f"{_LABELS[step]:<26}{rates['songs_per_s']:>10.0f}{rates['wall_songs_per_s']:>10.0f}{rates['target']:>10}"
+        )
+    reference = results["note_seq"]
+    lines += ["", f"note_seq reads {reference['songs_per_s']:.2f} of these songs a second; ours is "
+              f"{reference['ratio']:.0f} times as fast"]  # fmt: skip
+    if "melody" in results:
+        found = results["melody"]
+        lines += ["", f"{found['songs']} songs call a track melody, lead or vocal; with the names hidden"]
+        lines += [f"  rule {rule:<10} finds it in {found[rule]:.1%}" for rule in ("default", "magenta")]
+    return "\n".join(lines)
+
+
+def hits(paths: list[Path]) -> dict[str, Any]:
+    """How often each rule picks a track called melody, lead or vocal, without looking at names."""
+    songs, found = 0, {"default": 0, "magenta": 0}
+    for path in tqdm(paths, desc="tunes", disable=None, leave=False):
+        try:
+            score = midi.read(path)
+        except MidiError:
+            continue
+        named = {track.index for track in score.tracks if not track.is_drums and _TUNE.search(track.name)}
+        if not named:
+            continue
+        songs += 1
+        for rule in found:
+            try:
+                found[rule] += melody.choose(score, rule=rule, names=False).track in named
+            except MelodyError:
+                continue
+    return {"songs": songs, **{rule: count / max(songs, 1) for rule, count in found.items()}}
+
+
+class _Clock:
+    """Adds up processor and wall time of one step over songs."""
+
+    def __init__(self) -> None:
+        self.songs, self.cpu_s, self.wall_s = 0, 0.0, 0.0
+
+    @contextmanager
+    def running(self):
+        cpu, wall = time.process_time(), time.perf_counter()
+        yield
+        self.cpu_s += time.process_time() - cpu
+        self.wall_s += time.perf_counter() - wall
+
+    @property
+    def rate(self) -> float:
+        return self.songs / max(self.cpu_s, 1e-9)
+
+    @property
+    def wall_rate(self) -> float:
+        return self.songs / max(self.wall_s, 1e-9)
+
+
+def _songs(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return [demos.path(name) for name in demos.names()]
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    if not paths:
+        raise UsageError(f"--songs {folder}: no MIDI files there; expected .mid or .midi files at any depth")
+    return paths
+
+
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    """`count` of the paths, evenly over all of them, again and again if there are fewer."""
+    step = max(len(paths) / count, 1)
+    return [paths[int(index * step) % len(paths)] for index in range(count)]
+
+
+def _time(paths: list[Path]) -> dict[str, _Clock]:
+    clocks = {step: _Clock() for step in TARGETS}
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "song.mid"
+        for path in tqdm(paths, desc="songs", disable=None, leave=False):
+            try:
+                with clocks["read"].running():
+                    score = midi.read(path)
+                clocks["read"].songs += 1
+                with clocks["extract"].running():
+                    trio.extract(score)
+                clocks["extract"].songs += 1
+                score = midi.read(path)  # so that no view is shared with what has been timed
+                with clocks["melody_stitch_write"].running():
+                    tune = melody.windows(score, melody.choose(score))
+                band = _groove(len(tune.tokens_NL))
+                with clocks["melody_stitch_write"].running():
+                    stitch.stitch(score, tune, band).write(target)
+                clocks["melody_stitch_write"].songs += 1
+            except MidiError:
+                continue
+    return clocks
+
+
+def _groove(windows: int) -> np.ndarray:
+    """As many notes as a band plays: a bass note a beat, drums on the eighths."""
+    tokens = np.zeros((windows, 256, 2), np.int32)
+    tokens[:, ::4, 0] = 20
+    tokens[:, ::2, 1] = 4
+    tokens[:, ::8, 1] = 5
+    tokens[:, 4::8, 1] = 6
+    return tokens
+
+
+def _against_note_seq(paths: list[Path]) -> dict[str, Any]:
+    import warnings
+
+    import note_seq
+
+    theirs, ours = _Clock(), _Clock()
+    for path in tqdm(paths, desc="note_seq", disable=None, leave=False):
+        data = path.read_bytes()
+        try:
+            with warnings.catch_warnings(), theirs.running():
+                warnings.simplefilter("ignore")
+                note_seq.midi_to_note_sequence(data)
+        except note_seq.MIDIConversionError:
+            continue
+        with ours.running():
+            midi.read(data)
+        theirs.songs, ours.songs = theirs.songs + 1, ours.songs + 1
+    return {"songs": theirs.songs, "songs_per_s": round(theirs.rate, 2), "ratio": round(ours.rate / theirs.rate, 1)}
