@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxaccomp.arrays import PARTS
@@ -46,11 +47,12 @@ def measure(config: MusicVAEConfig, params: Mapping[str, Any], golden: Path) -> 
             f"{golden}: belongs to a model with {inputs['z_fixed'].shape[1]} latent dimensions, not "
             f"{config.latent_size}; give the checkpoint that these numbers were made with"
         )
-    params = jax.tree.map(jax.numpy.asarray, dict(params))
+    params = jax.tree.map(jnp.asarray, dict(params))
+    apply = applier(config, params)
     with jax.default_matmul_precision("highest"):
         return [
-            *forward(config, params, inputs, outputs),
-            *_greedy(config, params, inputs, outputs),
+            *forward(apply, inputs, outputs),
+            *_greedy(apply, inputs, outputs),
             *_training(config, params, train, int(inputs["global_step"])),
         ]
 
@@ -64,10 +66,9 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def forward(config: MusicVAEConfig, params: Any, inputs: Any, outputs: Any) -> Iterator[Row]:
-    """The rows that need no gradient and no sampling."""
-    apply = _applier(config, params)
-    tokens_BLP = inputs["tokens"]
+def forward(apply: Callable, inputs: Any, outputs: Any) -> Iterator[Row]:
+    """The rows that need no gradient."""
+    tokens_BLP = jnp.asarray(inputs["tokens"])
     for lengths, suffix in (("lengths_full", ""), ("lengths_var", "_var")):
         posterior = apply("encode", tokens_BLP, inputs[lengths])
         which = "lengths 0, 1, …" if suffix else "full length"
@@ -85,7 +86,7 @@ def forward(config: MusicVAEConfig, params: Any, inputs: Any, outputs: Any) -> I
             for part in PARTS:
                 expected = outputs[f"tf_fixed/logits_{part}"]
                 yield Row(f"logits, {part}", "", _apart(logits[part][: len(expected)], expected), 1e-4)
-            nll_BSP = musicvae.nll_BSP(logits, tokens_BLP, inputs["seg_lengths"])
+            nll_BSP = musicvae.nll_BSP(logits, tokens_BLP, jnp.asarray(inputs["seg_lengths"]))
             yield Row(
                 "NLL by bar and part, bars cut short", "nats", _apart(nll_BSP, outputs["seg/nll_bar_track"]), 1e-3
             )
@@ -93,9 +94,8 @@ def forward(config: MusicVAEConfig, params: Any, inputs: Any, outputs: Any) -> I
         yield Row(f"NLL by bar and part, {which}", "nats", _apart(nll_BSP, outputs[f"tf_{place}/nll_bar_track"]), 1e-3)
 
 
-def _greedy(config: MusicVAEConfig, params: Any, inputs: Any, outputs: Any) -> Iterator[Row]:
+def _greedy(apply: Callable, inputs: Any, outputs: Any) -> Iterator[Row]:
     """Given TensorFlow's tokens, each step must choose TensorFlow's next; by induction, so does greedy decoding."""
-    apply = _applier(config, params)
     for which, z_BZ, key in (
         ("fixed z", inputs["z_fixed"], "greedy"),
         ("posterior z", outputs["z_post"], "greedy_post"),
@@ -107,7 +107,7 @@ def _greedy(config: MusicVAEConfig, params: Any, inputs: Any, outputs: Any) -> I
 
 
 def _training(config: MusicVAEConfig, params: Any, train: Any, step: int) -> Iterator[Row]:
-    tokens_BLP, eps_BZ = jax.numpy.asarray(train["tokens"]), jax.numpy.asarray(train["eps"])
+    tokens_BLP, eps_BZ = jnp.asarray(train["tokens"]), jnp.asarray(train["eps"])
 
     @jax.jit
     def slope(params, beta):
@@ -140,12 +140,13 @@ def _training(config: MusicVAEConfig, params: Any, train: Any, step: int) -> Ite
     yield Row("weights after 3 Adam steps, all", "", float(distances.max()), 1e-4)
 
 
-def _applier(config: MusicVAEConfig, params: Any) -> Callable:
-    def apply(method, *arguments):
-        run = jax.jit(lambda params, *rest: MusicVAE(config).apply({"params": params}, *rest, method=method))
-        return run(params, *map(jax.numpy.asarray, arguments))
-
-    return apply
+def applier(config: MusicVAEConfig, params: Any) -> Callable:
+    """The model's methods by name, each compiled once."""
+    methods = {
+        method: jax.jit(lambda params, *rest, m=method: MusicVAE(config).apply({"params": params}, *rest, method=m))
+        for method in ("encode", "conduct", "logits")
+    }
+    return lambda method, *arguments: methods[method](params, *map(jnp.asarray, arguments))
 
 
 def _apart(ours: Any, theirs: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 import functools
 import http.server
+import itertools
 import tarfile
 import threading
 
@@ -99,6 +100,7 @@ def test_a_model_that_is_off_is_told(golden, tmp_path, capsys):
     config, params = porting.port(golden / "musicvae")
     params["mean"]["bias"] = params["mean"]["bias"] + np.float32(1e-4)
     inputs, outputs = (dict(np.load(golden / "musicvae" / f"{name}.npz")) for name in ("inputs", "outputs"))
-    rows = {row.quantity: row for row in fidelity.forward(config, params, inputs, outputs)}
+    apply = fidelity.applier(config, params)
+    rows = {row.quantity: row for row in itertools.islice(fidelity.forward(apply, inputs, outputs), 2)}
     assert rows["mean of z, full length"].difference > rows["mean of z, full length"].bound
     assert "**too far**" in fidelity.table(list(rows.values()))

@@ -225,18 +225,19 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 def resealed(content: bytes) -> bytes:
     """The index with right checksums again, so that damage gets past them, to the parser."""
-    out = bytearray(content)
+    out, places = bytearray(content), []
     try:
-        at, places = 0, []
+        at = 0
         for _ in range(2):
             offset, at = _varint(content[-48:], at)
             size, at = _varint(content[-48:], at)
+        places.append((offset, size))
         for _, handle in _items(content[offset : offset + size]):
             first, after = _varint(handle, 0)
             places.append((first, _varint(handle, after)[0]))
     except ValueError:
         pass
-    for begin, length in [*places, (offset, size)]:
+    for begin, length in reversed(places):
         end = begin + length + 1
         if end + 4 <= len(out):
             out[end : end + 4] = struct.pack("<I", bundles.masked(bytes(out[begin:end])))
