@@ -53,11 +53,19 @@ class Journal:
         before, then = self._mark
         self._mark = (step, time.perf_counter())
         rate = (step - before) * self._examples / max(self._mark[1] - then, 1e-9)
-        self.write(step, {**metrics, "examples_per_s": rate})
+        self._write(step, {**metrics, "examples_per_s": rate}, "train")
         if not self._silent:
             self._bar.set_postfix_str(f"loss {metrics['loss']:.1f}, {rate:.0f} examples/s", refresh=False)
 
-    def write(self, step: int, metrics: Mapping[str, float], group: str = "train") -> None:
+    def validation(self, step: int, summary: Mapping[str, float]) -> None:
+        """Tells what was measured on the validation split, also as one line above the bar."""
+        named = {name if name == "validation" else f"validation_{name}": value for name, value in summary.items()}
+        self._write(step, named, "validation")
+        if not self._silent:
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in summary.items())
+            self._bar.write(f"step {step}: {figures}", file=sys.stderr)
+
+    def _write(self, step: int, metrics: Mapping[str, float], group: str) -> None:
         """Appends one line, at once on disk, and the same to TensorBoard."""
         if self._silent:
             return
@@ -66,11 +74,6 @@ class Journal:
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(f"{group}/{name}", value, step)
-
-    def say(self, text: str) -> None:
-        """One line above the bar."""
-        if not self._silent:
-            self._bar.write(text, file=sys.stderr)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -108,81 +108,73 @@ def train(
         TrainingError: a loss is not finite, or the batch does not divide.
     """
     devices = list(devices or jax.devices())
-    replicas = len(devices)
-    if recipe.batch_size % (replicas * recipe.accumulation):
+    local = sum(device.process_index == jax.process_index() for device in devices)
+    parts = len(devices) * recipe.accumulation
+    if recipe.batch_size % parts:
         raise TrainingError(
-            f"a batch of {recipe.batch_size} windows does not divide into {replicas} devices × {recipe.accumulation} "
-            f"accumulated parts; choose a multiple of {replicas * recipe.accumulation}"
+            f"a batch of {recipe.batch_size} windows does not divide into {len(devices)} devices × "
+            f"{recipe.accumulation} accumulated parts; choose a multiple of {parts}"
         )
     params = objective.initial(jax.random.key(recipe.seed))
     transform = optimizer(recipe, objective.rates(params))
     state = jax.tree.map(np.asarray, State(jnp.zeros((), jnp.int32), params, transform.init(params), params))
-    progress = {"best": math.inf, "best_step": -1}
-    snapshots = Snapshots(workdir / "snapshots")
-    if snapshots.last_step is not None:
-        state, progress = snapshots.restore(state)
-    first_step = int(state.step)
-
-    state, frozen = replicate(state, devices), replicate(frozen, devices)
     update = jax.pmap(make_update(objective, recipe, transform), axis_name=AXIS, devices=devices, donate_argnums=0)
     measure = jax.pmap(make_measure(objective), axis_name=AXIS, devices=devices)
 
-    local = sum(device.process_index == jax.process_index() for device in devices)
-    pending: tuple[int, Any] | None = None
-    step, start_s = first_step, time.perf_counter()
-    silent = jax.process_index() > 0
-    with (
-        Journal(workdir, first_step, recipe.steps, recipe.batch_size, silent) as journal,
-        Interrupts() as interrupts,
-        training.stream(first_step, place=lambda batch: split(batch, local)) as stream,
-    ):
+    with Snapshots(workdir / "snapshots") as snapshots:
+        progress = {"best": math.inf, "best_step": -1}
+        if snapshots.last_step is not None:
+            state, progress = snapshots.restore(state)
+        step = first_step = int(state.step)
+        state, frozen = replicate(state, devices), replicate(frozen, devices)
+        with (
+            Journal(workdir, step, recipe.steps, recipe.batch_size, silent=jax.process_index() > 0) as journal,
+            Interrupts() as interrupts,
+            training.stream(step, place=lambda batch: split(batch, local)) as stream,
+        ):
+            start_s = time.perf_counter()
+            pending: tuple[int, Any] | None = None
 
-        def settle() -> None:
-            """Looks at the metrics of the step before, whose numbers have had time to arrive."""
-            if pending is None:
-                return
-            done, metrics = pending
-            loss = float(first_replica(metrics["loss"]))
-            if not math.isfinite(loss):
-                rows = training.rows(done - 1).tolist()
-                raise TrainingError(
-                    f"{workdir}: the loss of step {done} is {loss}; its windows are rows {rows} of the "
-                    f"training split; lower the learning rates or --clip and start again from the last saved state"
-                )
-            journal.advance(done)
-            if done % recipe.log_every == 0 or done == recipe.steps:
-                values = {name: float(value) for name, value in first_replica(metrics).items()}
-                elapsed_s = time.perf_counter() - start_s
-                journal.training(done, {**values, "waiting_for_data": stream.waited_s / elapsed_s})
+            def settle() -> None:
+                """Looks at the metrics of the step before, whose numbers have had time to arrive."""
+                nonlocal pending
+                if pending is None:
+                    return
+                (done, metrics), pending = pending, None
+                loss = float(first_replica(metrics["loss"]))
+                if not math.isfinite(loss):
+                    rows = training.rows(done - 1).tolist()
+                    raise TrainingError(
+                        f"{workdir}: the loss of step {done} is {loss}; its windows are rows {rows} of the training "
+                        "split; lower the learning rates or --clip and start again from the last saved state"
+                    )
+                journal.advance(done)
+                if done % recipe.log_every == 0 or done == recipe.steps:
+                    values = {name: float(value) for name, value in first_replica(metrics).items()}
+                    waiting = stream.waited_s / (time.perf_counter() - start_s)
+                    journal.training(done, {**values, "waiting_for_data": waiting})
 
-        while step < recipe.steps and not interrupts.stop_at(step):
-            batch = next(stream)
-            state, metrics = update(state, frozen, batch)
-            step += 1
+            while step < recipe.steps and not interrupts.stop_at(step):
+                state, metrics = update(state, frozen, next(stream))
+                step += 1
+                settle()
+                pending = (step, metrics)
+                measured = None
+                if step % recipe.evaluate_every == 0 or step == recipe.steps:
+                    settle()
+                    summary = evaluate(objective, measure, state.average, frozen, validation, recipe, local)
+                    measured = summary["validation"]
+                    journal.validation(step, summary)
+                    if measured < progress["best"]:
+                        progress = {"best": measured, "best_step": step}
+                        export(first_replica(state.average))
+                if step % recipe.checkpoint_every == 0 or measured is not None:
+                    settle()
+                    snapshots.save(step, first_replica(state), progress, measured)
             settle()
-            pending = (step, metrics)
-            measured = None
-            if step % recipe.evaluate_every == 0 or step == recipe.steps:
-                settle()
-                pending = None
-                summary = evaluate(objective, measure, state.average, frozen, validation, recipe, local)
-                measured = summary["validation"]
-                journal.write(
-                    step, {f"validation_{k}" if k != "validation" else k: v for k, v in summary.items()}, "validation"
-                )
-                journal.say(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in summary.items()))
-                if measured < progress["best"]:
-                    progress = {"best": measured, "best_step": step}
-                    export(first_replica(state.average))
-            if step % recipe.checkpoint_every == 0 or step == recipe.steps or measured is not None:
-                settle()
-                pending = None
-                snapshots.save(step, first_replica(state), progress, measured)
-        settle()
-        stopped = step < recipe.steps
-        if stopped and step > first_step:
-            snapshots.save(step, first_replica(state), progress)
-        snapshots.close()
+            stopped = step < recipe.steps
+            if stopped and step > first_step:
+                snapshots.save(step, first_replica(state), progress)
     return Outcome(step, progress["best"], progress["best_step"], stopped)
 
 

@@ -133,7 +133,7 @@ class VAEObjective:
         """New parameters, or the given ones."""
         if self._start is not None:
             return self._start
-        return musicvae.initialize(self.config, key)
+        return jax.jit(musicvae.initialize, static_argnums=0)(self.config, key)
 
     def rates(self, params: Any) -> Any:
         """Two rates: see `musicvae_rates`."""
@@ -225,7 +225,9 @@ class SurrogateObjective:
 
     def initial(self, key: Key[Array, ""]) -> Any:
         """New parameters, or the given ones."""
-        return surrogate.initialize(self.config.surrogate, key) if self._start is None else self._start
+        if self._start is not None:
+            return self._start
+        return jax.jit(surrogate.initialize, static_argnums=0)(self.config.surrogate, key)
 
     def rates(self, params: Any) -> Any:
         """Two rates: see `surrogate_rates`."""

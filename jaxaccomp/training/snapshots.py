@@ -80,7 +80,10 @@ class Snapshots:
             ) from error
         return stored["state"], stored["progress"]
 
-    def close(self) -> None:
+    def __enter__(self) -> "Snapshots":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Waits until everything is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from conftest import SMALL
+from made_up import SMALL
 
 
 def run(data: Path, workdir: Path, steps: int = 20, devices: int = 8, **settings):

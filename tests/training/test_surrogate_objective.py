@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL, tokens, write
+from made_up import SMALL, tokens, write
 
 from jaxaccomp.arrays import PARTS, STEPS
 from jaxaccomp.config import ModelConfig, SurrogateConfig

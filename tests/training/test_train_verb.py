@@ -1,0 +1,95 @@
+"""`train.py vae|surrogate` from the outside: folders, exit codes, resuming, what comes out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxaccomp import cli
+from jaxaccomp.data import latents
+from jaxaccomp.training import journal
+from jaxaccomp.weights import checkpoint
+
+SIZES = ["--encoder-sizes", "4", "--conductor-sizes", "5", "--decoder-sizes", "6", "--latent-size", "3"]
+SHORT = ["--batch-size", "8", "--steps", "2", "--log-every", "1", "--evaluate-windows", "8"]
+
+
+@pytest.fixture(scope="module")
+def vae(windows_folder, tmp_path_factory):
+    """A run of two steps."""
+    workdir = tmp_path_factory.mktemp("runs") / "vae"
+    assert cli.train(["vae", "--data", str(windows_folder), "--workdir", str(workdir), *SIZES, *SHORT]) == 0
+    return workdir
+
+
+def test_a_run_leaves_its_settings_metrics_and_checkpoint(vae):
+    settings = json.loads((vae / "config.json").read_text())
+    assert settings["objective"] == "vae"
+    assert settings["encoder_sizes"] == [4]
+    assert settings["batch_size"] == 8
+    steps = [line["step"] for line in journal.read(vae / "metrics.jsonl") if "loss" in line]
+    assert steps == [1, 2]
+    config, params = checkpoint.load(vae / "checkpoint")
+    assert config.musicvae.latent_size == 3
+    assert config.surrogate is None
+    assert params["surrogate"] is None
+
+
+def test_a_finished_run_has_nothing_to_do(vae, windows_folder, capsys):
+    before = (vae / "metrics.jsonl").read_text()
+    assert cli.train(["vae", "--data", str(windows_folder), "--workdir", str(vae), *SIZES, *SHORT]) == 0
+    assert (vae / "metrics.jsonl").read_text() == before
+    assert "validation" in capsys.readouterr().out
+
+
+def test_resuming_with_other_settings_is_refused(vae, windows_folder, capsys):
+    command = ["vae", "--data", str(windows_folder), "--workdir", str(vae), *SIZES, *SHORT, "--clip", "2"]
+    assert cli.train(command) == 2
+    assert "clip 1.0, now it is 2.0" in capsys.readouterr().err
+
+
+def test_its_own_config_repeats_a_run(vae, windows_folder, tmp_path):
+    command = ["vae", "--data", str(windows_folder), "--workdir", str(tmp_path), "--config", str(vae / "config.json")]
+    assert cli.train([*command, "--steps", "1"]) == 0
+    first, again = (next(x for x in journal.read(d / "metrics.jsonl") if "loss" in x) for d in (vae, tmp_path))
+    assert first["loss"] == again["loss"]
+
+
+@pytest.mark.parametrize("preset", ["default", "seed"])
+def test_a_surrogate_joins_the_vae_in_its_checkpoint(preset, vae, windows_folder, tmp_path):
+    latents.build(windows_folder, vae / "checkpoint", tmp_path / "latents", batch_size=8)
+    command = ["surrogate", "--data", str(tmp_path / "latents"), "--checkpoint", str(vae / "checkpoint")]
+    command += ["--workdir", str(tmp_path / "run"), "--preset", preset, *SHORT]
+    assert cli.train(command) == 0
+    config, params = checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert config.surrogate.sizes == ((4,) if preset == "default" else (128, 128))
+    assert config.surrogate.predict_scale == (preset == "default")
+    _, alone = checkpoint.load(vae / "checkpoint")
+    np.testing.assert_array_equal(params["musicvae"]["mean"]["kernel"], alone["musicvae"]["mean"]["kernel"])
+    assert set(params["surrogate"]) >= {"layer_0", "mean"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--data", "nowhere"], 1, "nowhere"),
+        (["--batch-size", "0"], 2, "batch_size must be positive"),
+        (["--batch-size", "12"], 1, "does not divide into 8 devices"),
+        (["--config", "bad.json"], 2, "no setting is called batchsize"),
+        (["--token-dropout", "0.5"], 2, "must be three shares"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_one_sentence(flags, code, said, windows_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.json").write_text('{"batchsize": 4}')
+    assert cli.train(["vae", "--data", str(windows_folder), "--workdir", "run", *SIZES, *SHORT, *flags]) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_help_lists_every_setting(capsys):
+    for objective in ("vae", "surrogate"):
+        assert cli.train([objective, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(flag in text for flag in ("--free-bits", "--decoder-weight", "--accumulation", "--precision"))
