@@ -130,7 +130,7 @@ the tokens that begin a note or hit a drum, and those alone. Gap closed: (z = 0 
 its 95 % interval over songs. What is heard: shares unless a unit is given, means over windows; *real, shuffled* is the
 real bass and drums of another song under each melody. Overlap: mean overlapping area of the distributions of all
 measures and of pitches, positions and drum tokens with the real songs'; one half of the real songs against the other
-reaches what *real* shows."""
+reaches what *real* shows (*real, shuffled* is more alike, since it is the same bass and drums in another order)."""
 
 
 def _model_lines(model: Model) -> str:
