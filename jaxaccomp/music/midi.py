@@ -40,6 +40,7 @@ class Limits:
     """What is still taken for music; beyond it, a file is refused as `absurd-length`."""
 
     bars: int = 20_000
+    """Counted as the model counts them: a bar of 12/8 is two."""
     notes: int = 500_000
     bytes: int = 8_000_000
 
@@ -320,9 +321,10 @@ def _check(score: Score) -> None:
         tick = int(score.tempos["tick"][score.tempos["microseconds"] == 0][0])
         raise MidiError("impossible-tempo", name, f"sets a tempo of 0 microseconds a quarter note at tick {tick}")
     end = int(score.notes["end"].max())
-    since = np.minimum(score.metres["tick"], end)
-    bar_ticks = 4 * score.ticks_per_quarter * score.metres["numerator"] / score.metres["denominator"]
-    bars = float((np.diff(since, append=end) / bar_ticks).sum())
+    metres = score.metres
+    lasts = np.diff(np.minimum(metres["tick"], end), append=end) / (4 * score.ticks_per_quarter)  # in whole notes
+    model_bars = -(-metres["numerator"] // metres["denominator"])  # to a bar of the song; see grid
+    bars = float((lasts * metres["denominator"] / metres["numerator"] * model_bars).sum())
     if bars > limits.bars:
         raise MidiError("absurd-length", name, f"is {bars:.0f} bars long, the limit set for one song is {limits.bars}")
 
