@@ -16,9 +16,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from jaxaccomp.errors import DatasetError
+
 MEMORY_BYTES = 4 << 30
 """What a worker may take beside what it starts with; a file that wants more is refused, the machine stays usable."""
 
+_FALSE_STARTS = 3
+"""Workers in a row that may die before they are up."""
 _END = object()
 
 
@@ -35,6 +39,10 @@ class Lost:
     message: str
 
 
+class _Ready:
+    """A worker's first message."""
+
+
 def run(
     function: Callable[[Any], Any], items: Sequence[Any], workers: int, timeout_s: float
 ) -> Iterator[tuple[Any, Any]]:
@@ -48,11 +56,14 @@ def run(
 
     Yields:
         Pairs (item, result), in the order in which they are finished; a result is a `Lost` where there is none.
+
+    Raises:
+        DatasetError: workers cannot be started at all.
     """
     todo = iter(items)
     crew = [_Worker(function) for _ in range(min(workers, len(items)))]
     try:
-        idle, busy, again = list(crew), {}, []
+        idle, busy, again, false_starts = list(crew), {}, [], 0
         while True:
             while idle:
                 item, tries = again.pop() if again else (next(todo, _END), 1)
@@ -63,21 +74,33 @@ def run(
                 busy[worker.connection] = worker
             if not busy:
                 return
-            patience_s = max(0.0, min(worker.started_s for worker in busy.values()) + timeout_s - time.monotonic())
-            for connection in wait(list(busy), patience_s):
-                worker = busy.pop(connection)
+            now = time.monotonic()
+            for connection in wait(list(busy), max(0.0, min(worker.due(now, timeout_s) for worker in busy.values()))):
+                worker = busy[connection]
                 try:
                     result = worker.connection.recv()
+                    if isinstance(result, _Ready):
+                        worker.is_up(time.monotonic())
+                        false_starts = 0
+                        continue
                     idle.append(worker)
                 except (EOFError, OSError):
                     result = worker.obituary()
+                    false_starts += not worker.up
+                    if false_starts > _FALSE_STARTS:
+                        raise DatasetError(
+                            f"worker processes do not start ({result.message}); is there enough memory, and does the "
+                            "calling script guard its entry by `if __name__ == '__main__'`?"
+                        ) from None
                     idle.append(_replace(crew, worker, function))
-                    if worker.tries == 1:
-                        again.append((worker.item, 2))
-                        continue
-                yield worker.item, result
+                del busy[connection]
+                if isinstance(result, Lost) and result.reason == "crashed" and worker.tries == 1:
+                    again.append((worker.item, 2))
+                else:
+                    yield worker.item, result
+            now = time.monotonic()
             for connection, worker in list(busy.items()):
-                if time.monotonic() - worker.started_s > timeout_s:
+                if worker.due(now, timeout_s) <= 0:
                     del busy[connection]
                     idle.append(_replace(crew, worker, function))
                     yield worker.item, Lost("timed-out", f"not done after {timeout_s:g} s; the worker was killed")
@@ -97,12 +120,21 @@ class _Worker:
         theirs.close()
         self.item: Any = None
         self.tries = 0
-        self.started_s = 0.0
+        self.up = False
+        self._since_s = 0.0
 
     def start(self, item: Any, tries: int) -> None:
-        self.item, self.tries, self.started_s = item, tries, time.monotonic()
+        self.item, self.tries, self._since_s = item, tries, time.monotonic()
         with contextlib.suppress(OSError):  # it died while idle; waiting for its answer tells
             self.connection.send(item)
+
+    def is_up(self, now_s: float) -> None:
+        """Its own start does not count as time spent on its first item."""
+        self.up, self._since_s = True, now_s
+
+    def due(self, now_s: float, timeout_s: float) -> float:
+        """Seconds until it has held its item for too long."""
+        return self._since_s + timeout_s - now_s if self.up else timeout_s
 
     def obituary(self) -> Lost:
         self._process.join()
@@ -131,6 +163,10 @@ def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        connection.send(_Ready())
+    except OSError:
+        return  # the parent is gone
     while True:
         try:
             item = connection.recv()
@@ -143,4 +179,4 @@ def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
         try:
             connection.send(result)
         except OSError:
-            return  # the parent is gone
+            return

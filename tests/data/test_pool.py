@@ -2,7 +2,10 @@ import os
 import signal
 import time
 
+import pytest
+
 from jaxaccomp.data import pool
+from jaxaccomp.errors import DatasetError
 
 LIMIT_S = 60.0
 
@@ -42,3 +45,20 @@ def test_a_hanging_item_is_given_up_and_the_next_one_runs():
 
 def test_no_work_starts_no_worker():
     assert list(pool.run(act, [], 4, LIMIT_S)) == []
+
+
+class Deadly:
+    """Ends every process that it is unpickled in."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+    def __call__(self, item):
+        return item
+
+
+def test_workers_that_never_start_are_told():
+    with pytest.raises(
+        DatasetError, match=r"worker processes do not start \(the process that read it died of exit code 3"
+    ):
+        list(pool.run(Deadly(), ["a", "b"], 1, LIMIT_S))

@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import HELD_OUT, QUARTER, make_corpus, song
+from made_up_songs import HELD_OUT, QUARTER, here, make_corpus, song
 
 from jaxaccomp import cli
 from jaxaccomp.data import beam, shards, staging, windows
@@ -48,7 +48,7 @@ def test_a_tempo_change_begins_a_new_segment(tmp_path):
     changed = midi.Score.build(QUARTER, parts, tempos=[(0, 500_000), (16 * 18, 400_000)])
     (tmp_path / "songs").mkdir()
     changed.write(tmp_path / "songs" / ("0" * 32 + ".mid"))
-    windows.build(tmp_path / "songs", tmp_path / "out", WindowsConfig())
+    windows.build(tmp_path / "songs", tmp_path / "out", WindowsConfig(), engine=here)
     found = read(tmp_path / "out")
     assert np.array_equal(found["tokens"], trio.extract(changed, limit=None))
     assert Counter(zip(found["segment"].tolist(), found["qpm"].tolist(), strict=True)) == {(0, 120): 3, (1, 150): 7}
@@ -102,7 +102,7 @@ def test_a_sparse_window_of_two_unrelated_songs_stays_in_training_alone(tmp_path
                 midi.Part("", track.channel, track.program, np.concatenate([first, notes[notes["start"] >= 16 * 17]]))
             )
         midi.Score.build(QUARTER, parts).write(folder / f"{name}.mid")
-    windows.build(folder, tmp_path / "out", WindowsConfig())
+    windows.build(folder, tmp_path / "out", WindowsConfig(), engine=here)
     lines = ledger(tmp_path / "out")
     assert [line["split"] for line in lines.values()] == ["train", "validation"]
     assert [line["dropped"] for line in lines.values()] == [0, 2]
@@ -124,7 +124,7 @@ def test_hop_and_limits(tmp_path):
     midi.Score.build(QUARTER, twins).write(tmp_path / "songs" / ("0" * 32 + ".mid"))
 
     def bars(name: str, **settings) -> list[tuple[int, int]]:
-        windows.build(tmp_path / "songs", tmp_path / name, WindowsConfig(**settings))
+        windows.build(tmp_path / "songs", tmp_path / name, WindowsConfig(**settings), engine=here)
         found = read(tmp_path / name)
         return list(zip(found["programs"][:, 0].tolist(), found["bar"].tolist(), strict=True))
 
