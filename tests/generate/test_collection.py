@@ -247,7 +247,7 @@ def test_a_kill_at_any_moment_costs_nothing(folder, run_command, straight, tmp_p
     out, lived = tmp_path / "out", 0
     for attempt in range(4):
         process = run_command(folder, out)
-        lines, deadline_s = rng.randrange(8 * attempt, 8 * attempt + 4) - 4, time.monotonic() + 60
+        lines, deadline_s = rng.randrange(8 * attempt, 8 * attempt + 4) - 4, time.monotonic() + 240
         book = out / manifest.NAME
         while process.poll() is None and time.monotonic() < deadline_s:
             if book.is_file() and book.read_bytes().count(b"\n") > lines:
@@ -257,7 +257,7 @@ def test_a_kill_at_any_moment_costs_nothing(folder, run_command, straight, tmp_p
         workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         lived += process.wait() == -signal.SIGKILL
-        _, alive = psutil.wait_procs(workers, timeout=10)
+        _, alive = psutil.wait_procs(workers, timeout=120)  # those that still start see it when they have
         assert not alive, "workers end with the run"
     assert lived >= 2
     assert run_command(folder, out).wait() == 0
