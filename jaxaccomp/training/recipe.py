@@ -109,7 +109,7 @@ class SurrogateRecipe(Recipe):
     matching: Literal["kl", "mse"] = setting(
         "kl", "distance from the encoder's posterior: KL(encoder ‖ surrogate), or the squared error of the mean alone"
     )
-    matching_weight: float = setting(0.25, "weight of that distance once the decoder has its say; 1 before")
+    matching_weight: float = setting(1.0, "weight of that distance once the decoder has its say; 1 before")
     decoder_weight: float = setting(1.0, "weight of the NLL of bass and drums through the frozen decoder; 0: none")
     decoder_from: float = setting(0.3, "share of the run after which the decoder has its say")
     token_dropout: tuple[float, ...] = setting(
