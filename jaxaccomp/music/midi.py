@@ -117,26 +117,29 @@ class Score:
         """Every event of the file, with its byte range."""
         return smf.decode(self.data, self.header, self.source)
 
-    @cached_property
+    @property
     def notes(self) -> np.ndarray:
         """All notes (dtype NOTE), chunk by chunk, in the order in which they end."""
-        notes, _ = smf.pair(self.events)
-        rank = np.cumsum(np.bincount(notes["track"]) > 0) - 1
-        notes["track"] = rank[notes["track"]]
-        return notes
+        return self._notes_and_owners[0]
 
     @cached_property
     def tracks(self) -> tuple[Track, ...]:
         """Channels that have notes, chunk by chunk, by channel."""
-        notes, chunks = smf.pair(self.events)[0], self._chunk_names
-        owners = np.flatnonzero(np.bincount(notes["track"])).tolist()
-        programs = np.bincount(self.notes["track"] << 7 | notes["program"], minlength=len(owners) << 7)
+        (notes, owners), chunks = self._notes_and_owners, self._chunk_names
+        programs = np.bincount(notes["track"] << 7 | notes["program"], minlength=len(owners) << 7)
+        programs = programs.reshape(len(owners), 128).argmax(1).tolist() if len(owners) else []
         return tuple(
             Track(index, owner >> 4, owner & 15, program, chunks.get(owner >> 4, ""))
-            for index, (owner, program) in enumerate(
-                zip(owners, programs.reshape(len(owners), 128).argmax(1).tolist(), strict=True)
-            )
+            for index, (owner, program) in enumerate(zip(owners, programs, strict=True))
         )
+
+    @cached_property
+    def _notes_and_owners(self) -> tuple[np.ndarray, list[int]]:
+        """Notes, and 16 · chunk + channel of each track."""
+        notes, _ = smf.pair(self.events)
+        counts = np.bincount(notes["track"])
+        notes["track"] = (np.cumsum(counts > 0) - 1)[notes["track"]]
+        return notes, np.flatnonzero(counts).tolist()
 
     def track_notes(self, index: int) -> np.ndarray:
         """The notes of one track, by start, then highest first."""

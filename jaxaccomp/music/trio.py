@@ -198,11 +198,8 @@ class _Segment:
         self._programs = np.zeros(_MAX_INSTRUMENT + 1, np.int64)
         self._programs[instrument] = program
         # An instrument whose notes disagree is none of the three.
-        lowest = np.full(_MAX_INSTRUMENT + 1, _OTHER)
-        highest = np.full(_MAX_INSTRUMENT + 1, -1)
-        np.minimum.at(lowest, instrument, kind)
-        np.maximum.at(highest, instrument, kind)
-        self._kinds = np.where(lowest == highest, lowest, _OTHER)
+        counts = np.bincount(instrument * 4 + kind, minlength=4 * (_MAX_INSTRUMENT + 1)).reshape(-1, 4)
+        self._kinds = np.where((counts > 0).sum(1) == 1, counts.argmax(1), _OTHER)
 
     def trios(self, index: int, qpm: float, hop: int) -> Iterator[Trio]:
         members = [np.flatnonzero(self._kinds == kind).tolist() for kind in (_MELODY, _BASS, _DRUMS)]
@@ -232,12 +229,11 @@ class _Segment:
 
     def _coverage(self) -> np.ndarray:
         """Whether each instrument sounds in each bar."""
-        edges = np.zeros((_MAX_INSTRUMENT + 1, self._bars + 1), np.int32)
-        first = np.minimum(self._starts // STEPS_PER_BAR, self._bars)
-        last = np.minimum(-(-self._ends // STEPS_PER_BAR), self._bars)
-        np.add.at(edges, (self._instrument, first), 1)
-        np.add.at(edges, (self._instrument, last), -1)
-        return np.cumsum(edges[:, :-1], 1) > 0
+        rows, columns = _MAX_INSTRUMENT + 1, self._bars + 1
+        first = np.minimum(self._starts // STEPS_PER_BAR, self._bars) + self._instrument * columns
+        last = np.minimum(-(-self._ends // STEPS_PER_BAR), self._bars) + self._instrument * columns
+        begun, ended = (np.bincount(edge, minlength=rows * columns) for edge in (first, last))
+        return np.cumsum((begun - ended).reshape(rows, columns)[:, :-1], 1) > 0
 
     def _pitch_tokens(self, instrument: int) -> np.ndarray | None:
         mine = (self._instrument == instrument) & (self._velocity > 0)
