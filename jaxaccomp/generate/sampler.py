@@ -20,17 +20,15 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
-from jaxaccomp.arrays import BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
+from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig, require
-from jaxaccomp.generate import blocks
+from jaxaccomp.generate import blocks, steps
 from jaxaccomp.generate.blocks import bucket
-from jaxaccomp.models import lstm, musicvae
+from jaxaccomp.models import musicvae
 
 __all__ = ["Sampler", "bucket", "sample"]
 
 DEFAULT_TEMPERATURE = 0.1
-_COLDEST = 1e-6
-"""Stands in for temperature 0 where probabilities are asked for."""
 
 
 class Sampler:
@@ -190,19 +188,15 @@ def decode(
 
     def bar(previous_PB: tuple[Array, ...], inputs: Any) -> tuple[tuple[Array, ...], Array]:
         number, starts_of_bar = inputs
-        noise = [gumbel_TBV(keys_B, number, part) for part in parts]
+        noise = [steps.gumbel_TBV(keys_B, number, part) for part in parts]
 
         def step(state: Any, noise_of_step: list[Array]) -> tuple[Any, Array]:
             carries, tokens = [], []
             for p, decoder in enumerate(decoders):
                 carry, previous_B = state[0][p], state[1][p]
-                carry, logits_BV = step_part(decoder, starts_of_bar[p][1], carry, previous_B, dtype)
-                scores_BV = logits_BV + temperature_BP[:, p, None] * noise_of_step[p]
-                if top_p is not None:
-                    likely_BV = nucleus(logits_BV, temperature_BP[:, p, None], top_p)
-                    scores_BV = jnp.where(likely_BV, scores_BV, -jnp.inf)
+                carry, logits_BV = steps.step_part(decoder, starts_of_bar[p][1], carry, previous_B, dtype)
                 carries.append(carry)
-                tokens.append(jnp.argmax(scores_BV, axis=-1).astype(jnp.int32))
+                tokens.append(steps.pick(logits_BV, noise_of_step[p], temperature_BP[:, p, None], top_p))
             return (tuple(carries), tuple(tokens)), jnp.stack(tokens, axis=-1)
 
         carries = tuple(start[0] for start in starts_of_bar)
@@ -223,55 +217,3 @@ def _sharded_decode(mesh: Mesh, parts: tuple[str, ...], dtype: Any, everything: 
     local = functools.partial(decode, parts=parts, dtype=dtype)
     specs = (whole, None if everything else whole, rows, rows, rows)
     return blocks.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False))
-
-
-def step_part(
-    decoder: Mapping[str, Any],
-    start_BG: Float[Array, "B G"],
-    carries: tuple[lstm.Carry, ...],
-    previous_B: Int[Array, "B"],
-    dtype: Any,
-) -> tuple[tuple[lstm.Carry, ...], Float[Array, "B V"]]:
-    """One step of one part: new states and the scores of its next token.
-
-    Args:
-        decoder: the part's parameters.
-        start_BG: the first layer's gates, except for the previous token's row.
-        carries: state of each layer.
-        previous_B: previous tokens.
-        dtype: see `Sampler`.
-    """
-    vocabulary = decoder["output"]["bias"].shape[0]
-    new, gates_BG, h_BH = [], start_BG, None
-    for number, carry in enumerate(carries):
-        layer, units = decoder[f"layer_{number}"], carry.h_BH.shape[1]
-        if h_BH is None:
-            gates_BG = gates_BG + lstm.token_gates(layer["kernel"][:vocabulary], previous_B).astype(jnp.float32)
-            carry = lstm.step(layer["kernel"][-units:], gates_BG, carry, dtype)
-        else:  # one product for what comes from below and what comes from before
-            both_BX = jnp.concatenate([h_BH, carry.h_BH], axis=-1)
-            gates_BG = lstm.matmul(both_BX, layer["kernel"], dtype) + layer["bias"]
-            carry = lstm.activate(gates_BG, carry.c_BH)
-        h_BH = carry.h_BH
-        new.append(carry)
-    return tuple(new), musicvae.dense(decoder["output"], h_BH, dtype)
-
-
-def gumbel_TBV(keys_B: Key[Array, "B"], bar: Int[Array, ""], part: str) -> Float[Array, "T B V"]:
-    """Noise of a bar: a function of each row's key, the bar, the step and the part."""
-
-    def draw(key: Array, step: Array) -> Array:
-        for number in (bar, step, PARTS.index(part)):
-            key = jax.random.fold_in(key, number)
-        return jax.random.gumbel(key, (VOCABULARY[part],))
-
-    return jax.vmap(jax.vmap(draw, (0, None)), (None, 0))(keys_B, jnp.arange(STEPS_PER_BAR))
-
-
-def nucleus(logits_BV: Float[Array, "B V"], temperature_B1: Float[Array, "B 1"], top_p: Float[Array, ""]) -> Array:
-    """Which tokens are among the most likely ones that together reach the probability `top_p`."""
-    p_BV = jax.nn.softmax(logits_BV / jnp.maximum(temperature_B1, _COLDEST), axis=-1)
-    sorted_BV = jnp.sort(p_BV, axis=-1)[:, ::-1]
-    before_BV = jnp.cumsum(sorted_BV, axis=-1) - sorted_BV
-    least_B1 = jnp.min(jnp.where(before_BV < top_p, sorted_BV, jnp.inf), axis=-1, keepdims=True)
-    return p_BV >= least_B1

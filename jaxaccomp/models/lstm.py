@@ -18,18 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+AnyArray = Array | np.ndarray
+"""What a caller may hand over."""
+
 FORGET_BIAS = 1.0
 """Added to the forget gate at run time; never part of the stored bias."""
 
-Layer = Mapping[str, Array]
+Layer = Mapping[str, AnyArray]
 """`kernel` [inputs + H, G] and `bias` [G] of one layer and direction."""
 
 
 class Carry(NamedTuple):
     """State of one layer: cell and output."""
 
-    c_BH: Float[Array, "B H"]
-    h_BH: Float[Array, "B H"]
+    c_BH: Float[AnyArray, "B H"]
+    h_BH: Float[AnyArray, "B H"]
 
 
 def zero_carry(batch: int, units: int) -> Carry:
@@ -37,7 +40,7 @@ def zero_carry(batch: int, units: int) -> Carry:
     return Carry(jnp.zeros((batch, units)), jnp.zeros((batch, units)))
 
 
-def carries_from(state_BX: Float[Array, "B X"], sizes: tuple[int, ...]) -> tuple[Carry, ...]:
+def carries_from(state_BX: Float[AnyArray, "B X"], sizes: tuple[int, ...]) -> tuple[Carry, ...]:
     """Splits a concatenated state, in the order c, h of the first layer, c, h of the second, and so on."""
     edges = [0]
     for size in sizes:
@@ -46,14 +49,14 @@ def carries_from(state_BX: Float[Array, "B X"], sizes: tuple[int, ...]) -> tuple
     return tuple(Carry(c, h) for c, h in zip(pieces[::2], pieces[1::2], strict=True))
 
 
-def matmul(x: Array, kernel: Array, dtype: Any = None) -> Array:
+def matmul(x: AnyArray, kernel: AnyArray, dtype: Any = None) -> AnyArray:
     """`x @ kernel`, operands rounded to `dtype` if given, always summed in float32."""
     if dtype is not None:
         x, kernel = x.astype(dtype), kernel.astype(dtype)
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
 
-def token_gates(table_VG: Float[Array, "V G"], tokens: Int[Array, "*N"]) -> Float[Array, "*N G"]:
+def token_gates(table_VG: Float[AnyArray, "V G"], tokens: Int[AnyArray, "*N"]) -> Float[AnyArray, "*N G"]:
     """Gates' share of a one-hot input: rows of the kernel; a token outside 0..V-1 is the zero vector.
 
     The gradient is a scatter-add of rows, on a CPU more than ten times faster than a product with one-hots.
@@ -62,7 +65,7 @@ def token_gates(table_VG: Float[Array, "V G"], tokens: Int[Array, "*N"]) -> Floa
     return table_VG.at[jnp.where(tokens < 0, unknown, tokens)].get(mode="fill", fill_value=0)
 
 
-def step(kernel_HG: Float[Array, "H G"], gates_BG: Float[Array, "B G"], carry: Carry, dtype: Any = None) -> Carry:
+def step(kernel_HG: Float[AnyArray, "H G"], gates_BG: Float[AnyArray, "B G"], carry: Carry, dtype: Any = None) -> Carry:
     """One cell step.
 
     Args:
@@ -77,12 +80,12 @@ def step(kernel_HG: Float[Array, "H G"], gates_BG: Float[Array, "B G"], carry: C
     return activate(gates_BG + matmul(carry.h_BH, kernel_HG, dtype), carry.c_BH)
 
 
-def activate(gates_BG: Float[Array, "B G"], c_BH: Float[Array, "B H"]) -> Carry:
+def activate(gates_BG: Float[AnyArray, "B G"], c_BH: Float[AnyArray, "B H"]) -> Carry:
     """The nonlinear half of a step, for a caller who formed all of the gates in one product."""
     return _activate(gates_BG, c_BH)[0]
 
 
-def _activate(gates_BG: Array, c_BH: Array) -> tuple[Carry, Array]:
+def _activate(gates_BG: AnyArray, c_BH: AnyArray) -> tuple[Carry, AnyArray]:
     """The nonlinear half of a step: new state and activated gates.
 
     All four gates go through one tanh, since sigmoid(x) = (1 + tanh(x / 2)) / 2: XLA on CPUs runs a fused loop with a
@@ -115,22 +118,22 @@ class Lane(NamedTuple):
         reverse: whether time runs from each row's last step to its first.
     """
 
-    kernel_HG: Array
-    gates_LBG: Array
-    share: Array
+    kernel_HG: AnyArray
+    gates_LBG: AnyArray
+    share: AnyArray
     carry: Carry
     reverse: bool = False
 
 
 def scan(
-    kernel_HG: Float[Array, "H G"],
-    gates_LBG: Float[Array, "L B G"],
+    kernel_HG: Float[AnyArray, "H G"],
+    gates_LBG: Float[AnyArray, "L B G"],
     carry: Carry,
-    lengths_B: Int[Array, "B"] | None = None,
+    lengths_B: Int[AnyArray, "B"] | None = None,
     reverse: bool = False,
     dtype: Any = None,
-    share: Float[Array, "*B G"] | None = None,
-) -> tuple[Carry, Float[Array, "L B H"]]:
+    share: Float[AnyArray, "*B G"] | None = None,
+) -> tuple[Carry, Float[AnyArray, "L B H"]]:
     """One layer over time.
 
     Args:
@@ -150,8 +153,8 @@ def scan(
 
 
 def scan_lanes(
-    lanes: Sequence[Lane], lengths_B: Int[Array, "B"] | None = None, dtype: Any = None
-) -> tuple[tuple[Carry, Array], ...]:
+    lanes: Sequence[Lane], lengths_B: Int[AnyArray, "B"] | None = None, dtype: Any = None
+) -> tuple[tuple[Carry, AnyArray], ...]:
     """Several independent layers of equally many steps in one loop, such as two directions.
 
     Args:
@@ -170,11 +173,11 @@ def scan_lanes(
     return tuple(zip(carries, outputs, strict=True))
 
 
-def _at(x_LBX: Array, t: Array) -> Array:
+def _at(x_LBX: AnyArray, t: AnyArray) -> AnyArray:
     return jax.lax.dynamic_index_in_dim(x_LBX, t, keepdims=False)
 
 
-def _put(x_LBX: Array, value_BX: Array, t: Array) -> Array:
+def _put(x_LBX: AnyArray, value_BX: AnyArray, t: AnyArray) -> AnyArray:
     return jax.lax.dynamic_update_index_in_dim(x_LBX, value_BX, t, 0)
 
 
@@ -228,7 +231,7 @@ def _lockstep_forward(dtype, backwards, lanes, inside_LB1):
     return (carries, outputs), (kernels, starts, activated, cells, outputs, each_row, inside_LB1)
 
 
-def _before(x_LBX: Array, start_BX: Array, back: bool, inside_LB1: Array | None) -> Array:
+def _before(x_LBX: AnyArray, start_BX: AnyArray, back: bool, inside_LB1: AnyArray | None) -> AnyArray:
     """The state that each step started from: that of the step before, or the start."""
     if back:
         x_LBX = jnp.concatenate([x_LBX[1:], start_BX[None]])
@@ -294,21 +297,21 @@ def _lockstep_backward(dtype, backwards, residuals, cotangents):
 _lockstep.defvjp(_lockstep_forward, _lockstep_backward)
 
 
-def _rows(x_LBX: Array) -> Array:
+def _rows(x_LBX: AnyArray) -> AnyArray:
     return x_LBX.reshape(-1, x_LBX.shape[-1])
 
 
-def _sum_rows(x_BX: Array) -> Array:
+def _sum_rows(x_BX: AnyArray) -> AnyArray:
     """Sum over rows as a product: XLA on CPUs is slow at reductions over a leading dimension."""
     return jnp.ones(x_BX.shape[0]) @ x_BX
 
 
 def bidirectional(
     layers: Sequence[Mapping[str, Layer]],
-    gates: Mapping[str, Float[Array, "L B G"]],
-    lengths_B: Int[Array, "B"] | None = None,
+    gates: Mapping[str, Float[AnyArray, "L B G"]],
+    lengths_B: Int[AnyArray, "B"] | None = None,
     dtype: Any = None,
-) -> Float[Array, "B X"]:
+) -> Float[AnyArray, "B X"]:
     """A stack of bidirectional layers, from zero states.
 
     Both directions read each row's own length: the backward one starts at its last step. A layer hears both directions

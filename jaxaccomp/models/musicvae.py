@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxaccomp.arrays import BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.models import initialization, lstm
+from jaxaccomp.models.lstm import AnyArray
 
 Params = Mapping[str, Any]
 """Nested dict of arrays, as `shapes` lays it out."""
@@ -33,8 +34,8 @@ NO_TOKEN = -1
 class Posterior(NamedTuple):
     """Diagonal normal distribution of the latent: its mean and standard deviation."""
 
-    mean_BZ: Float[Array, "B Z"]
-    scale_BZ: Float[Array, "B Z"]
+    mean_BZ: Float[AnyArray, "B Z"]
+    scale_BZ: Float[AnyArray, "B Z"]
 
 
 def decoder_name(part: str) -> str:
@@ -77,12 +78,12 @@ def shapes(config: MusicVAEConfig) -> dict[str, Any]:
     }
 
 
-def initialize(config: MusicVAEConfig, key: Array) -> dict[str, Any]:
+def initialize(config: MusicVAEConfig, key: AnyArray) -> dict[str, Any]:
     """New parameters, drawn as `config.initialization` says."""
     return initialization.draw(shapes(config), key, partial(_kernel, config))
 
 
-def _kernel(config: MusicVAEConfig, key: Array, path: str, shape: tuple[int, int]) -> Array:
+def _kernel(config: MusicVAEConfig, key: AnyArray, path: str, shape: tuple[int, int]) -> AnyArray:
     room, *rest = path.split("/")
     is_lstm = any(name.startswith("layer_") for name in rest)
     if config.initialization == "reference":
@@ -98,19 +99,19 @@ def _kernel(config: MusicVAEConfig, key: Array, path: str, shape: tuple[int, int
     return initialization.lstm_kernel(key, tokens, shape[0] - tokens - units, units, gain)
 
 
-def posterior(params: Params, e_BX: Float[Array, "B X"], dtype: Any = None) -> Posterior:
+def posterior(params: Params, e_BX: Float[AnyArray, "B X"], dtype: Any = None) -> Posterior:
     """The two heads: a mean and, through softplus, a standard deviation."""
     mean_BZ = dense(params["mean"], e_BX, dtype)
     return Posterior(mean_BZ, jax.nn.softplus(dense(params["scale"], e_BX, dtype)))
 
 
-def dense(params: Params, x: Array, dtype: Any = None) -> Array:
+def dense(params: Params, x: AnyArray, dtype: Any = None) -> AnyArray:
     """`x @ kernel + bias`."""
     return lstm.matmul(x, params["kernel"], dtype) + params["bias"]
 
 
 def encode(
-    params: Params, tokens_BLP: Int[Array, "B L P"], lengths_B: Int[Array, "B"] | None = None, dtype: Any = None
+    params: Params, tokens_BLP: Int[AnyArray, "B L P"], lengths_B: Int[AnyArray, "B"] | None = None, dtype: Any = None
 ) -> Posterior:
     """Reads all three parts.
 
@@ -135,7 +136,7 @@ def encode(
     return posterior(params, lstm.bidirectional(layers, gates, lengths_B, dtype), dtype)
 
 
-def conduct(params: Params, z_BZ: Float[Array, "B Z"], dtype: Any = None) -> Float[Array, "B S E"]:
+def conduct(params: Params, z_BZ: Float[AnyArray, "B Z"], dtype: Any = None) -> Float[AnyArray, "B S E"]:
     """Unrolls z into one embedding for each bar."""
     conductor = params["conductor"]
     layers = [conductor[f"layer_{number}"] for number in range(len(conductor) - 1)]
@@ -152,8 +153,8 @@ def conduct(params: Params, z_BZ: Float[Array, "B Z"], dtype: Any = None) -> Flo
 
 
 def bar_starts(
-    decoder: Params, vocabulary: int, embedding_NE: Float[Array, "N E"], dtype: Any = None
-) -> tuple[tuple[lstm.Carry, ...], Float[Array, "N G"]]:
+    decoder: Params, vocabulary: int, embedding_NE: Float[AnyArray, "N E"], dtype: Any = None
+) -> tuple[tuple[lstm.Carry, ...], Float[AnyArray, "N G"]]:
     """What one part's decoder knows of its bars before their first step.
 
     Args:
@@ -173,19 +174,19 @@ def bar_starts(
     return lstm.carries_from(state_NX, sizes), lstm.matmul(embedding_NE, kernel_EG, dtype) + first["bias"]
 
 
-def previous_tokens(tokens_BL: Int[Array, "B L"]) -> Int[Array, "B L"]:
+def previous_tokens(tokens_BL: Int[AnyArray, "B L"]) -> Int[AnyArray, "B L"]:
     """Each step's previous token of one part; `NO_TOKEN` at the song's first step."""
     return jnp.concatenate([jnp.full_like(tokens_BL[:, :1], NO_TOKEN), tokens_BL[:, :-1]], axis=1)
 
 
 def logits(
     params: Params,
-    tokens_BLP: Int[Array, "B L P"],
-    z_BZ: Float[Array, "B Z"],
+    tokens_BLP: Int[AnyArray, "B L P"],
+    z_BZ: Float[AnyArray, "B Z"],
     parts: Sequence[str] = PARTS,
-    kept_BLP: Bool[Array, "B L P"] | None = None,
+    kept_BLP: Bool[AnyArray, "B L P"] | None = None,
     dtype: Any = None,
-) -> dict[str, Float[Array, "B L V"]]:
+) -> dict[str, Float[AnyArray, "B L V"]]:
     """Scores of each part's next token, given the true previous ones (teacher forcing).
 
     Args:
@@ -212,7 +213,7 @@ def logits(
     }
 
 
-def _part_logits(decoder: Params, part: str, previous_BL: Array, embedding_BSE: Array, dtype: Any) -> Array:
+def _part_logits(decoder: Params, part: str, previous_BL: AnyArray, embedding_BSE: AnyArray, dtype: Any) -> AnyArray:
     batch = previous_BL.shape[0]
     embedding_NE = embedding_BSE.reshape(batch * BARS, -1)
     carries, start_NG = bar_starts(decoder, VOCABULARY[part], embedding_NE, dtype)
@@ -227,17 +228,17 @@ def _part_logits(decoder: Params, part: str, previous_BL: Array, embedding_BSE: 
     return jnp.transpose(logits_TNV, (1, 0, 2)).reshape(batch, STEPS, -1)
 
 
-def nll_BL(logits_BLV: Float[Array, "B L V"], tokens_BL: Int[Array, "B L"]) -> Float[Array, "B L"]:
+def nll_BL(logits_BLV: Float[AnyArray, "B L V"], tokens_BL: Int[AnyArray, "B L"]) -> Float[AnyArray, "B L"]:
     """Negative log-likelihood of one part's token at each step, in nats."""
     true_BL = jnp.take_along_axis(logits_BLV, tokens_BL[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits_BLV, axis=-1) - true_BL
 
 
 def nll_BSP(
-    logits: Mapping[str, Float[Array, "B L V"]],
-    tokens_BLP: Int[Array, "B L P"],
-    lengths_BS: Int[Array, "B S"] | None = None,
-) -> Float[Array, "B S parts"]:
+    logits: Mapping[str, Float[AnyArray, "B L V"]],
+    tokens_BLP: Int[AnyArray, "B L P"],
+    lengths_BS: Int[AnyArray, "B S"] | None = None,
+) -> Float[AnyArray, "B S parts"]:
     """Negative log-likelihood by bar and part, in nats: the sum over the bar's steps.
 
     Args:
@@ -257,13 +258,13 @@ def nll_BSP(
     return jnp.stack(columns, axis=-1)
 
 
-def kl_B(posterior: Posterior) -> Float[Array, "B"]:
+def kl_B(posterior: Posterior) -> Float[AnyArray, "B"]:
     """Divergence of the posterior from N(0, I), summed over z, in nats."""
     mean_BZ, scale_BZ = posterior
     return 0.5 * jnp.sum(scale_BZ**2 + mean_BZ**2 - 1 - 2 * jnp.log(scale_BZ), axis=-1)
 
 
-def kl_cost_B(kl_B: Float[Array, "B"], free_bits: float | Array) -> Float[Array, "B"]:
+def kl_cost_B(kl_B: Float[AnyArray, "B"], free_bits: float | AnyArray) -> Float[AnyArray, "B"]:
     """What of the divergence is charged: nothing below `free_bits` bits on an example's total."""
     return jnp.maximum(kl_B - free_bits * jnp.log(2.0), 0)
 
@@ -290,20 +291,20 @@ class MusicVAE(nn.Module):
             for name in rooms
         }
 
-    def encode(self, tokens_BLP: Int[Array, "B L P"], lengths_B: Int[Array, "B"] | None = None) -> Posterior:
+    def encode(self, tokens_BLP: Int[AnyArray, "B L P"], lengths_B: Int[AnyArray, "B"] | None = None) -> Posterior:
         """See `encode`."""
         return encode(self.rooms, tokens_BLP, lengths_B, self.dtype)
 
-    def conduct(self, z_BZ: Float[Array, "B Z"]) -> Float[Array, "B S E"]:
+    def conduct(self, z_BZ: Float[AnyArray, "B Z"]) -> Float[AnyArray, "B S E"]:
         """See `conduct`."""
         return conduct(self.rooms, z_BZ, self.dtype)
 
     def logits(
         self,
-        tokens_BLP: Int[Array, "B L P"],
-        z_BZ: Float[Array, "B Z"],
+        tokens_BLP: Int[AnyArray, "B L P"],
+        z_BZ: Float[AnyArray, "B Z"],
         parts: Sequence[str] = PARTS,
-        kept_BLP: Bool[Array, "B L P"] | None = None,
-    ) -> dict[str, Float[Array, "B L V"]]:
+        kept_BLP: Bool[AnyArray, "B L P"] | None = None,
+    ) -> dict[str, Float[AnyArray, "B L V"]]:
         """See `logits`."""
         return logits(self.rooms, tokens_BLP, z_BZ, parts, kept_BLP, self.dtype)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from jaxaccomp.arrays import PARTS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig, SurrogateConfig
 from jaxaccomp.models import initialization, lstm, musicvae
+from jaxaccomp.models.lstm import AnyArray
 from jaxaccomp.models.musicvae import Posterior
 
 Params = Mapping[str, Any]
@@ -56,7 +57,7 @@ def matching(config: MusicVAEConfig) -> SurrogateConfig:
     return SurrogateConfig(sizes=config.encoder_sizes, latent_size=config.latent_size)
 
 
-def from_encoder(params: Params, frequencies: Mapping[str, Float[Array, "V"]]) -> dict[str, Any]:
+def from_encoder(params: Params, frequencies: Mapping[str, Float[AnyArray, "V"]]) -> dict[str, Any]:
     """A MusicVAE's encoder that hears the melody, and the average of everything else.
 
     Args:
@@ -85,7 +86,7 @@ def from_encoder(params: Params, frequencies: Mapping[str, Float[Array, "V"]]) -
 
 
 def encode(
-    params: Params, melody_BL: Int[Array, "B L"], lengths_B: Int[Array, "B"] | None = None, dtype: Any = None
+    params: Params, melody_BL: Int[AnyArray, "B L"], lengths_B: Int[AnyArray, "B"] | None = None, dtype: Any = None
 ) -> Posterior:
     """Guesses the posterior of z from the melody.
 
@@ -122,7 +123,7 @@ class SurrogateEncoder(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, melody_BL: Int[Array, "B L"], lengths_B: Int[Array, "B"] | None = None) -> Posterior:
+    def __call__(self, melody_BL: Int[AnyArray, "B L"], lengths_B: Int[AnyArray, "B"] | None = None) -> Posterior:
         """See `encode`."""
         rooms = {
             name: self.param(name, lambda key, n=name, s=shape: initialization.draw({n: s}, key, _kernel)[n])
