@@ -112,13 +112,13 @@ class Accompanist:
         self,
         song: midi.Score | str | PathLike | bytes,
         seed: int = 0,
-        temperature: float | Sequence[float] | None = None,
+        temperature: float | int | Sequence[float] | None = None,
         variations: int = 1,
         *,
         melody: str | int = "default",
         keep: str = "melody",
         parts: Sequence[str] = PLAYED,
-        spread: float = DEFAULT_SPREAD,
+        spread: float | int = DEFAULT_SPREAD,
         batch_size: int = BATCH,
         progress: Callable[[int], Any] | None = None,
     ) -> list[Accompaniment]:
@@ -162,11 +162,11 @@ class Accompanist:
         song: Song,
         *,
         seed: int = 0,
-        temperature: float | Sequence[float] | None = None,
+        temperature: float | int | Sequence[float] | None = None,
         variations: int = 1,
         keep: str = "melody",
         parts: Sequence[str] = PLAYED,
-        spread: float = DEFAULT_SPREAD,
+        spread: float | int = DEFAULT_SPREAD,
         batch_size: int = BATCH,
         progress: Callable[[int], Any] | None = None,
     ) -> list[Accompaniment]:
@@ -217,9 +217,9 @@ class Accompanist:
         variations_B: Int[np.ndarray, "B"] | None = None,
         *,
         seed: int = 0,
-        temperature: float | Sequence[float] | None = None,
+        temperature: float | int | Sequence[float] | None = None,
         parts: Sequence[str] = PLAYED,
-        spread: float = DEFAULT_SPREAD,
+        spread: float | int = DEFAULT_SPREAD,
     ) -> Played:
         """Decodes any windows of any songs, without waiting for the device.
 
@@ -264,7 +264,7 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT) -> Accompanist:
         raise CheckpointError(f"{name_or_path}: {error}") from error
 
 
-def resolve_temperature(temperature: float | Sequence[float] | None, parts: Sequence[str]) -> tuple[float, ...]:
+def resolve_temperature(temperature: float | int | Sequence[float] | None, parts: Sequence[str]) -> tuple[float, ...]:
     """One temperature for each part.
 
     Raises:

@@ -74,7 +74,7 @@ class Sampler:
         self,
         z_BZ: Float[Array | np.ndarray, "B Z"],
         keys_B: Key[Array, "B"],
-        temperature: float | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
+        temperature: float | int | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
         parts: Sequence[str] = ("bass", "drums"),
         top_p: float | None = None,
     ) -> Int[Array, "B L parts"]:
@@ -116,7 +116,7 @@ def sample(
     params: Mapping[str, Any],
     z_BZ: Float[Array | np.ndarray, "B Z"],
     keys_B: Key[Array, "B"],
-    temperature: float | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
+    temperature: float | int | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
     parts: Sequence[str] = ("bass", "drums"),
     *,
     top_p: float | None = None,

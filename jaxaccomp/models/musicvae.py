@@ -264,7 +264,7 @@ def kl_B(posterior: Posterior) -> Float[AnyArray, "B"]:
     return 0.5 * jnp.sum(scale_BZ**2 + mean_BZ**2 - 1 - 2 * jnp.log(scale_BZ), axis=-1)
 
 
-def kl_cost_B(kl_B: Float[AnyArray, "B"], free_bits: float | AnyArray) -> Float[AnyArray, "B"]:
+def kl_cost_B(kl_B: Float[AnyArray, "B"], free_bits: Any) -> Float[AnyArray, "B"]:
     """What of the divergence is charged: nothing below `free_bits` bits on an example's total."""
     return jnp.maximum(kl_B - free_bits * jnp.log(2.0), 0)
 

@@ -282,7 +282,7 @@ def top_line(starts: np.ndarray, ends: np.ndarray, pitches: np.ndarray, steps: i
     return tokens
 
 
-def to_score(tokens_LP: Tokens, qpm: float = 120.0) -> Score:
+def to_score(tokens_LP: Tokens, qpm: float | int = 120.0) -> Score:
     """Plays tokens as the reference does: velocity 80, program 0, finger bass 33, one-step drum hits.
 
     Args:

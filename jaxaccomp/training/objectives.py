@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from jaxaccomp.arrays import FIRST_NOTE_ON, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import ModelConfig, MusicVAEConfig
 from jaxaccomp.models import musicvae, surrogate
+from jaxaccomp.models.lstm import AnyArray
 from jaxaccomp.models.musicvae import MusicVAE, Posterior
 from jaxaccomp.training.optimizer import musicvae_rates, surrogate_rates
 from jaxaccomp.training.recipe import SurrogateRecipe, VAERecipe
@@ -52,7 +53,7 @@ class Objective(Protocol):
         """Validation metrics from the means of what `measure` gave; `validation` is the number to get down."""
 
 
-def nll_BP(logits: Mapping[str, Float[Array, "B L V"]], tokens_BLP: Int[Array, "B L P"]) -> Float[Array, "B parts"]:
+def nll_BP(logits: Mapping[str, Float[Array, "B L V"]], tokens_BLP: Int[AnyArray, "B L P"]) -> Float[Array, "B parts"]:
     """Negative log-likelihood of each window and part in `logits`, nats, summed over the window."""
     return jnp.sum(musicvae.nll_BSP(logits, tokens_BLP), axis=1)
 
@@ -69,11 +70,11 @@ def kept_tokens(keys_B: Key[Array, " B"], rates: tuple[float, ...]) -> Bool[Arra
 def vae_loss(
     config: MusicVAEConfig,
     params: Any,
-    tokens_BLP: Int[Array, "B L P"],
-    eps_BZ: Float[Array, "B Z"],
+    tokens_BLP: Int[AnyArray, "B L P"],
+    eps_BZ: Float[AnyArray, "B Z"],
     *,
     beta: Any,
-    free_bits: float,
+    free_bits: Any,
     kept_BLP: Bool[Array, "B L P"] | None = None,
     dtype: Any = None,
 ) -> tuple[Float[Array, ""], Metrics]:
