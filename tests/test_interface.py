@@ -1,4 +1,4 @@
-"""What other programs call, called as they would: with NumPy arrays, whole numbers, and what one call gives to the next."""
+"""What other programs call, as they would: with NumPy arrays, whole numbers, and what one call gives to the next."""
 
 import jax
 import numpy as np
