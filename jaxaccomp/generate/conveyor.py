@@ -214,7 +214,7 @@ class Conveyor:
         verdicts = result.verdicts if isinstance(result, Written) else [result] * len(bundle.orders)
         for order, verdict in zip(bundle.orders, verdicts, strict=True):
             if isinstance(verdict, Verdict) and verdict.code == songfile.DISK_FULL:
-                raise CollectionError(verdict.reason)
+                raise CollectionError(f"{self._settings.out}: {verdict.reason}")
             if verdict is None:
                 self._done(order, bundle.heard, result.seconds / len(bundle.orders))
             else:

@@ -207,8 +207,7 @@ def _place(made: Path, digest: str, outputs: Sequence[str], settings: Settings, 
 def _verdict(error: OSError | MidiError, digest: str | None, seconds: float) -> Verdict:
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno in _FULL:
-        where = cause.filename or "the output folder"
-        return Verdict(FAILED, DISK_FULL, f"{where}: {cause.strerror}; free some space and run the same command")
+        return Verdict(FAILED, DISK_FULL, f"{cause.strerror}; free some space and run the same command")
     if isinstance(error, OSError):
         code, what = ("unreadable", "read") if digest is None else ("unwritable", "written")
         return Verdict(FAILED, code, f"cannot be {what}: {error.strerror}", digest, seconds)

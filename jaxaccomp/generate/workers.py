@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxaccomp.errors import CollectionError
 
-_STARTS = 3
+_STARTS = 10
 """Workers in a row that may die before their first job."""
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
