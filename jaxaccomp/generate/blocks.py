@@ -9,7 +9,7 @@ So rows are computed in blocks, padded to one of `sizes`:
   equal to those of a large one with XLA's older CPU products (Eigen), which sum along K in one order from 8 rows on;
   the newer ones do not, and neither does Eigen when it has threads enough to share out K. `jit` asks for them.
 
-The tests compare blocks bit by bit, at shipped sizes.
+The tests compare blocks of both sizes bit by bit.
 """
 
 import functools
@@ -103,10 +103,10 @@ def _options() -> dict[str, Any] | None:
 
 
 def _threads() -> int:
-    """Threads of XLA's pool on this CPU."""
-    if os.environ.get("NPROC", "").isdigit():
-        return int(os.environ["NPROC"])
+    """Threads that XLA's products may be shared among on this CPU: one for each core, or each virtual device."""
     cores: Sequence[int] | range = range(os.cpu_count() or 1)
-    if hasattr(os, "sched_getaffinity"):
+    if os.environ.get("NPROC", "").isdigit():  # as XLA reads it
+        cores = range(int(os.environ["NPROC"]))
+    elif hasattr(os, "sched_getaffinity"):
         cores = list(os.sched_getaffinity(0))
-    return len(cores)
+    return max(len(cores), jax.local_device_count())
