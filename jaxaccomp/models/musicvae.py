@@ -247,11 +247,11 @@ def nll_BSP(
         lengths_BS: steps that count of each bar; None: all.
 
     Returns:
-        One column for each part in `logits`, in its order.
+        One column for each part in `logits`, in the order of `PARTS`.
     """
     columns = []
-    for part, logits_BLV in logits.items():
-        nll_BST = nll_BL(logits_BLV, tokens_BLP[:, :, PARTS.index(part)]).reshape(-1, BARS, STEPS_PER_BAR)
+    for part in (part for part in PARTS if part in logits):  # a dict that comes out of jit is in alphabetical order
+        nll_BST = nll_BL(logits[part], tokens_BLP[:, :, PARTS.index(part)]).reshape(-1, BARS, STEPS_PER_BAR)
         if lengths_BS is not None:
             nll_BST = jnp.where(jnp.arange(STEPS_PER_BAR) < lengths_BS[..., None], nll_BST, 0)
         columns.append(nll_BST.sum(-1))
