@@ -5,11 +5,13 @@ melody = windows(score, choice)               # .tokens_NL int32 [N, 256], .grid
 """
 
 import re
+import typing
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from jaxaccomp.arrays import HIGHEST_PITCH, LOWEST_PITCH, NO_EVENT, STEPS, STEPS_PER_BAR
+from jaxaccomp.config import require
 from jaxaccomp.errors import MelodyError
 from jaxaccomp.music.grid import Grid
 from jaxaccomp.music.midi import Score, Track
@@ -54,7 +56,10 @@ def choose(score: Score, rule: Rule = "default", track: int | str | None = None,
 
     Raises:
         MelodyError: `no-melody`, if no track can be the tune; `no-such-track`, if none is called so.
+        ConfigError: there is no such rule.
     """
+    rules = typing.get_args(Rule)
+    require(rule in rules, f"rule must be {' or '.join(rules)}, got {rule!r}")
     if track is not None:
         return _forced(score, track)
     pitched = [candidate for candidate in score.tracks if not candidate.is_drums]
@@ -104,7 +109,7 @@ def windows(score: Score, choice: Choice) -> Melody:
 
 
 def _forced(score: Score, track: int | str) -> Choice:
-    if isinstance(track, str) and not track.lstrip("-").isdigit():
+    if isinstance(track, str) and not re.fullmatch(r"-?[0-9]+", track):
         wanted = track.casefold()
         exact = [t for t in score.tracks if t.name.casefold() == wanted]
         found = exact or [t for t in score.tracks if wanted in t.name.casefold()]

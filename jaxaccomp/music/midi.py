@@ -306,9 +306,10 @@ def write(score: Score, path: str | os.PathLike) -> None:
             file.write(score.data)
         os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise MidiError("unwritable", os.fspath(path), f"cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):  # there is none once it is renamed
+            os.unlink(temporary)
 
 
 def _check(score: Score) -> None:

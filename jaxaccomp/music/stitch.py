@@ -7,13 +7,15 @@ one of which a part is kept loses the other channels' events and nothing else. T
 and system exclusives stay wherever they are. A format 0 file is split by channel, as format 1 demands.
 """
 
+import typing
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from jaxaccomp.arrays import STEPS
+from jaxaccomp.config import require
 from jaxaccomp.music import events as smf
 from jaxaccomp.music.events import Events
 from jaxaccomp.music.melody import Melody
@@ -34,7 +36,7 @@ _SPAN_QUARTERS = 4
 def stitch(
     score: Score,
     melody: Melody,
-    tokens_NLP: Int[np.ndarray, "N L P"],
+    tokens_NLP: Int[Any, "N L P"],
     parts: Sequence[str] = ("bass", "drums"),
     keep: Keep = "melody",
 ) -> Score:
@@ -43,17 +45,29 @@ def stitch(
     Args:
         score: the original.
         melody: what `melody.windows` made of it; places the windows in the song.
-        tokens_NLP: tokens of each window and each of `parts`.
+        tokens_NLP: tokens of each window and each of `parts`; an array of NumPy's or JAX's.
         parts: which parts the last axis holds: `bass`, `drums` or both, in any order.
         keep: which original tracks stay: the melody's alone, or all but basses and drums.
 
     Returns:
         A format 1 Score at the original's resolution. The band plays from the bar in which the original's first note
         sounds to the bar in which the melody ends.
+
+    Raises:
+        ConfigError: the tokens are of another shape than windows and parts ask for, or a setting is unknown.
     """
-    if tokens_NLP.shape != (*melody.tokens_NL.shape, len(parts)) or not set(parts) <= {"bass", "drums"}:
-        raise ValueError(f"expected tokens [{len(melody.tokens_NL)}, {STEPS}, {len(parts)}] of bass and drums, got "
-                         f"{list(tokens_NLP.shape)} of {', '.join(parts)}")  # fmt: skip
+    tokens_NLP = np.asarray(tokens_NLP)
+    require(
+        len(set(parts)) == len(parts) and set(parts) <= {"bass", "drums"},
+        f"parts must be bass, drums or both, got {', '.join(parts)}",
+    )
+    require(
+        tokens_NLP.shape == (*melody.tokens_NL.shape, len(parts)),
+        f"expected tokens [{len(melody.tokens_NL)}, {STEPS}, {len(parts)}] of {', '.join(parts)}, got "
+        f"{list(tokens_NLP.shape)}; give the windows of `melody.windows`, all of them",
+    )
+    keeps = typing.get_args(Keep)
+    require(keep in keeps, f"keep must be {' or '.join(keeps)}, got {keep!r}")
     chunks, taken = _kept_chunks(score, melody.choice.track, keep)
     for column, part in enumerate(parts):
         notes = band_notes(score, melody, tokens_NLP[:, :, column], part)

@@ -13,8 +13,10 @@ Source: magenta data.py TrioConverter @526d3eb and note_seq @35825508 (spec §7,
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxaccomp.arrays import (
     BARS,
@@ -25,9 +27,10 @@ from jaxaccomp.arrays import (
     PARTS,
     STEPS,
     STEPS_PER_BAR,
-    Tokens,
+    VOCABULARY,
     WindowTokens,
 )
+from jaxaccomp.config import require
 from jaxaccomp.errors import MidiError
 from jaxaccomp.music.midi import NOTE, Part, Score
 from jaxaccomp.music.performance import Performance
@@ -67,15 +70,18 @@ def extract(score: Score, limit: int | None = 5, hop: int = 1) -> WindowTokens:
     Args:
         score: any music; it gives no windows if it lacks one of the parts or is not in 4/4.
         limit: at most so many windows, the first ones; None for all.
-        hop: bars from one window to the next one of the same three instruments; 1 is the reference's, 16 makes them
-            not overlap.
+        hop: bars from one window to the next one of the same three instruments, at least 1; 1 is the reference's, 16
+            makes them not overlap.
 
     Returns:
         Tokens of each window, in the reference's order: by segment, melody, bass and drum instrument, and bar.
 
     Raises:
         MidiError: `no-tempo`, for music that came from a NoteSequence without any; the reference fails there too.
+        ConfigError: a negative limit, or a hop below 1.
     """
+    require(limit is None or limit >= 0, f"limit must be 0 or more windows, or None for all, got {limit}")
+    require(hop >= 1, f"hop must be 1 bar or more, got {hop}")
     found, wanted = [np.zeros((0, STEPS, len(PARTS)), np.int32)], limit
     for trio in trios(score, hop):
         found.append(trio.windows(trio.bars[:wanted]))
@@ -282,13 +288,29 @@ def top_line(starts: np.ndarray, ends: np.ndarray, pitches: np.ndarray, steps: i
     return tokens
 
 
-def to_score(tokens_LP: Tokens, qpm: float | int = 120.0) -> Score:
+def to_score(tokens_LP: Int[Any, "L P"], qpm: float | int = 120.0) -> Score:
     """Plays tokens as the reference does: velocity 80, program 0, finger bass 33, one-step drum hits.
 
     Args:
-        tokens_LP: melody, bass and drum tokens of one window.
-        qpm: quarter notes per minute.
+        tokens_LP: melody, bass and drum tokens, of one window or of any other length; an array of NumPy's or JAX's.
+        qpm: quarter notes per minute, at least 3.58: a MIDI file cannot say less.
+
+    Raises:
+        ConfigError: another shape, a token that is not in its part's vocabulary, or an impossible tempo.
     """
+    tokens_LP = np.asarray(tokens_LP)
+    require(
+        tokens_LP.ndim == 2 and tokens_LP.shape[1] == len(PARTS) and np.issubdtype(tokens_LP.dtype, np.integer),
+        f"expected whole-number tokens [L, {len(PARTS)}] of {', '.join(PARTS)}, got {tokens_LP.dtype} "
+        f"{list(tokens_LP.shape)}; give one window at a time",
+    )
+    for tokens_L, (part, size) in zip(tokens_LP.T, VOCABULARY.items(), strict=True):
+        outside = tokens_L[(tokens_L < 0) | (tokens_L >= size)]
+        require(not len(outside), f"{part} tokens are 0 to {size - 1}, got {outside[:1].tolist()}")
+    require(
+        0 < qpm < float("inf") and 0 < round(6e7 / qpm) < 1 << 24,
+        f"qpm must be a tempo a MIDI file can say, about 3.58 to 6e7 quarter notes a minute, got {qpm}",
+    )
     step = 220 // 4
     melody, bass = (pitched_notes(tokens_LP[:, part]) for part in (0, 1))
     parts = [
@@ -296,8 +318,8 @@ def to_score(tokens_LP: Tokens, qpm: float | int = 120.0) -> Score:
         Part("bass", 1, BASS_PROGRAM, _timed(bass, step)),
         Part("drums", 9, 0, _timed(drum_notes(tokens_LP[:, 2]), step)),
     ]
-    tempo = max(1, min(round(6e7 / qpm), (1 << 24) - 1))
-    return Score.build(220, (part for part in parts if len(part.notes)), tempos=[(0, tempo)], source="<tokens>")
+    playing = (part for part in parts if len(part.notes))
+    return Score.build(220, playing, tempos=[(0, round(6e7 / qpm))], source="<tokens>")
 
 
 def pitched_notes(tokens: np.ndarray) -> np.ndarray:

@@ -164,6 +164,16 @@ def test_writing_is_atomic(tmp_path, monkeypatch):
         midi.write(midi.read(PLAIN), tmp_path / "no such folder" / "song.mid")
 
 
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        midi.write(midi.read(PLAIN), tmp_path / "song.mid")
+    assert os.listdir(tmp_path) == []
+
+
 def _fail(*_):
     raise OSError(5, "disk on fire")
 

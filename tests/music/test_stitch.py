@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jaxaccomp.errors import MelodyError
+from jaxaccomp.errors import ConfigError, MelodyError
 from jaxaccomp.music import events as smf
 from jaxaccomp.music import melody, midi, stitch
 from tests.music import songs
@@ -178,8 +178,10 @@ def test_parts_may_be_one_alone_and_in_any_order():
     for column, part in enumerate(("bass", "drums")):
         alone = stitch.stitch(score, found, tokens[..., [column]], (part,))
         assert [track.name for track in alone.tracks] == ["tune", part.title()]
-    with pytest.raises(ValueError, match="expected tokens"):
+    with pytest.raises(ConfigError, match=r"expected tokens \[\d+, 256, 1\] of bass, got"):
         stitch.stitch(score, found, tokens, ("bass",))
+    with pytest.raises(ConfigError, match="parts must be bass, drums or both, got bass, bass"):
+        stitch.stitch(score, found, tokens, ("bass", "bass"))
 
 
 def test_keep_all_drops_basses_and_drums_alone():

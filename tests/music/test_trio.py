@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from note_seq.protobuf import music_pb2
 
-from jaxaccomp.errors import MidiError
+from jaxaccomp.errors import ConfigError, MidiError
 from jaxaccomp.music import midi, trio
 
 FOLDER = Path(__file__).parents[1] / "golden" / "trio"
@@ -103,6 +103,34 @@ def test_a_hop_of_sixteen_bars_makes_windows_that_do_not_overlap():
     for found in trio.trios(score, hop=16):
         assert (np.diff(found.bars) >= 16).all()
     assert 0 < len(trio.extract(score, limit=None, hop=16)) < len(trio.extract(score, limit=None))
+
+
+@pytest.mark.parametrize("setting", [{"limit": -1}, {"hop": 0}])
+def test_windows_of_senseless_settings_are_refused(setting):
+    score = midi.read(FOLDER / "midi" / "syn01_basic16.mid")
+    with pytest.raises(ConfigError, match=f"^{next(iter(setting))} must be"):
+        trio.extract(score, **setting)
+
+
+@pytest.mark.parametrize(
+    ("part", "token", "said"),
+    [
+        (0, 90, "melody tokens are 0 to 89, got"),
+        (1, -1, "bass tokens are 0 to 89"),
+        (2, 512, "drums tokens are 0 to 511"),
+    ],
+)
+def test_tokens_out_of_the_vocabulary_are_refused(part, token, said):
+    tokens = np.zeros((256, 3), np.int32)
+    tokens[7, part] = token
+    with pytest.raises(ConfigError, match=said):
+        trio.to_score(tokens)
+
+
+@pytest.mark.parametrize("qpm", [0, -120, 3.5, float("nan"), float("inf")])
+def test_a_tempo_that_no_midi_file_can_say_is_refused(qpm):
+    with pytest.raises(ConfigError, match="qpm must be"):
+        trio.to_score(np.zeros((256, 3), np.int32), qpm)
 
 
 def test_music_of_tokens_goes_at_the_tempo_asked_for():
