@@ -125,7 +125,7 @@ def _compile(checkpoint: str, batch_size: int) -> None:
     music = Music(temperature=accompanist.resolve_temperature(None, Music().parts))
     band = Band.on_all_devices(checkpoint, music, batch_size)
     for decode in band.decoders:
-        packer = Packer(band.batch_size)
+        packer = Packer(band.batch_size, music.parts)
         packer.add(Parcel(np.zeros((band.batch_size, STEPS), np.int32), np.zeros(2, np.uint32)))
         np.asarray(decode(packer.take()))
 

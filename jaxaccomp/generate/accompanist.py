@@ -4,8 +4,8 @@
     take = band.accompany("song.mid")[0]
     take.score.write("song-with-band.mid")
 
-Every random number is derived from the seed, the tune's own content, the window's number in it and the variation's:
-never from what else is in a batch, how large it is, or how many devices share it.
+Every random number is derived from the seed, the tune's own content, the window's number in it, the variation's and the
+attempt's: never from what else is in a batch, how large it is, or how many devices share it.
 """
 
 import typing
@@ -19,10 +19,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxaccomp.arrays import PARTS, STEPS
+from jaxaccomp.arrays import PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.generate import blocks
+from jaxaccomp.generate.packer import Packer, Parcel
 from jaxaccomp.generate.sampler import Sampler
 from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
 from jaxaccomp.generate.startup import use_compilation_cache
@@ -134,7 +135,7 @@ class Accompanist:
             parts: which parts to play, of bass and drums.
             spread: how far latents stray from the surrogate's mean, in its own standard deviations; 0 is the mean.
             batch_size: windows decoded at a time; changes no note.
-            progress: told the number of windows after each batch.
+            progress: told after each batch how many more windows are settled.
 
         Returns:
             The takes, in order; take k is the same however many there are.
@@ -175,38 +176,27 @@ class Accompanist:
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         keeps = typing.get_args(stitch.Keep)
         require(keep in keeps, f"keep must be {' or '.join(keeps)}, got {keep!r}")
-        windows = len(song.melody_NL)
-        window_R = np.tile(np.arange(windows, dtype=np.int32), variations)
-        variation_R = np.repeat(np.arange(variations, dtype=np.int32), windows)
-        latents, tokens = [], []
-        for start in range(0, len(window_R), batch_size):
-            rows = slice(start, start + batch_size)
-            window_B = window_R[rows]
-            played = self.play(
-                song.melody_NL[window_B],
-                np.broadcast_to(song.fingerprint, (len(window_B), 2)),
-                window_B,
-                variation_R[rows],
-                seed=seed,
-                temperature=temperature,
-                parts=parts,
-                spread=spread,
-            )
-            latents.append(np.asarray(played.z_BZ))
-            tokens.append(np.asarray(played.tokens_BLP))
+        takes = [Parcel(song.melody_NL, song.fingerprint, variation) for variation in range(variations)]
+        packer = Packer(batch_size, parts)
+        for take in takes:
+            packer.add(take)
+        missing = variations * len(song.melody_NL)
+        while (batch := packer.take(partial=True)) is not None:
+            played = self.play(*batch.rows, seed=seed, temperature=temperature, parts=parts, spread=spread)
+            packer.deliver(batch, np.asarray(played.tokens_BLP), np.asarray(played.z_BZ))
+            still_missing = sum(take.missing for take in takes)
             if progress is not None:
-                progress(len(window_B))
-        z_KNZ = np.concatenate(latents).reshape(variations, windows, -1)
-        tokens_KNLP = np.concatenate(tokens).reshape(variations, windows, STEPS, len(parts))
+                progress(missing - still_missing)
+            missing = still_missing
         return [
             Accompaniment(
-                finish(song.score, song.choice, tokens_NLP, parts, keep),
-                z_NZ,
-                _with_melody(song.melody_NL, tokens_NLP, parts),
+                finish(song.score, song.choice, take.tokens_NLP.astype(np.int32), parts, keep),
+                take.z_NZ,
+                _with_melody(song.melody_NL, take.tokens_NLP, parts),
                 song.choice,
-                variation,
+                take.variation,
             )
-            for variation, (z_NZ, tokens_NLP) in enumerate(zip(z_KNZ, tokens_KNLP, strict=True))
+            for take in takes
         ]
 
     def play(
@@ -215,19 +205,21 @@ class Accompanist:
         fingerprints_B2: UInt32[np.ndarray, "B 2"],
         windows_B: Int[np.ndarray, "B"],
         variations_B: Int[np.ndarray, "B"] | None = None,
+        attempts_B: Int[np.ndarray, "B"] | None = None,
         *,
         seed: int = 0,
         temperature: float | int | Sequence[float] | None = None,
         parts: Sequence[str] = PLAYED,
         spread: float | int = DEFAULT_SPREAD,
     ) -> Played:
-        """Decodes any windows of any songs, without waiting for the device.
+        """Decodes any windows of any songs, once, without waiting for the device.
 
         Args:
             melody_BL: the tune's tokens.
             fingerprints_B2: of each row's song.
             windows_B: each row's number in its song.
             variations_B: each row's take; None: all 0.
+            attempts_B: how often each row was tried before, see `Packer`; None: all 0.
             seed: see `accompany`.
             temperature: see `accompany`.
             parts: see `accompany`.
@@ -240,12 +232,11 @@ class Accompanist:
             f"parts must be some of {', '.join(PLAYED)}, each once, got {', '.join(parts) or 'none'}",
         )
         temperatures = resolve_temperature(temperature, parts)
-        if variations_B is None:
-            variations_B = np.zeros_like(windows_B)
+        nothing_B = np.zeros_like(windows_B)
+        numbers = (windows_B, *(nothing_B if row is None else row for row in (variations_B, attempts_B)))
         guess = partial(_guess, self.params["surrogate"], np.uint32(seed % 2**32), np.float32(spread))
-        z_BZ, keys_B = blocks.in_blocks(guess, melody_BL, fingerprints_B2, windows_B, variations_B)
-        tokens_BLP = self._sampler(z_BZ, keys_B, temperatures, tuple(parts))
-        return Played(z_BZ, tokens_BLP)
+        z_BZ, keys_B = blocks.in_blocks(guess, melody_BL, fingerprints_B2, *numbers)
+        return Played(z_BZ, self._sampler(z_BZ, keys_B, temperatures, tuple(parts)))
 
 
 def load(name_or_path: str | PathLike = checkpoint.DEFAULT) -> Accompanist:
@@ -291,22 +282,23 @@ def _guess(
     fingerprints_B2: UInt32[Array, "B 2"],
     windows_B: Int[Array, "B"],
     variations_B: Int[Array, "B"],
+    attempts_B: Int[Array, "B"],
 ) -> tuple[Float[Array, "B Z"], Key[Array, "B"]]:
     """Latents and sampler keys of windows.
 
-    A window's noise is the same all through a take, so that the band keeps its mood where the tune moves on; what
-    differs from window to window is the posterior.
+    The latents' noise is the same all through a take, as far as windows are tried equally often, so that the band
+    keeps its mood where the tune moves on; what differs from window to window is the posterior.
     """
     mean_BZ, scale_BZ = surrogate.encode(params, melody_BL)
 
-    def draw(fingerprint_2: Array, window: Array, variation: Array) -> tuple[Array, Array]:
+    def draw(fingerprint_2: Array, window: Array, variation: Array, attempt: Array) -> tuple[Array, Array]:
         take = jax.random.key(seed)
-        for number in (*fingerprint_2, variation):
+        for number in (*fingerprint_2, variation, attempt):
             take = jax.random.fold_in(take, number)
         noise_Z = jax.random.normal(jax.random.fold_in(take, _LATENT_KEY), mean_BZ.shape[1:])
         return noise_Z, jax.random.fold_in(jax.random.fold_in(take, _SAMPLER_KEY), window)
 
-    noise_BZ, keys_B = jax.vmap(draw)(fingerprints_B2, windows_B, variations_B)
+    noise_BZ, keys_B = jax.vmap(draw)(fingerprints_B2, windows_B, variations_B, attempts_B)
     return mean_BZ + spread * scale_BZ * noise_BZ, keys_B
 
 

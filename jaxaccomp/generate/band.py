@@ -11,7 +11,7 @@ from typing import Any
 from jaxaccomp.config import require, to_json
 from jaxaccomp.generate.packer import Batch
 
-_REVISION = 1
+_REVISION = 2
 """Of what the program plays; raised when the same song with the same options would get other notes."""
 
 
@@ -97,9 +97,7 @@ def _decode(model: _Model, device: Any, music: Music, batch: Batch) -> Any:
 
     with jax.default_device(device):
         played = model.on(device).play(
-            batch.melody_BL,
-            batch.fingerprints,
-            batch.windows_B,
+            *batch.rows,
             seed=music.seed,
             temperature=music.temperature,
             parts=music.parts,

@@ -103,7 +103,7 @@ class Conveyor:
         self.clock = Clock()
         self._workers = workers
         self._decoders = decoders
-        self._packer = Packer(batch_size)
+        self._packer = Packer(batch_size, settings.parts)
         self._settings = settings
         self._settle = settle
         self._twin = twin
@@ -141,7 +141,7 @@ class Conveyor:
                     job.tag[0](*job.tag[1:], result)
                 for device in devices:
                     for batch, tokens_BLP in device.results():
-                        for parcel in batch.deliver(tokens_BLP):
+                        for parcel in self._packer.deliver(batch, tokens_BLP):
                             self._write(parcel)
             self._take_time(devices)
 

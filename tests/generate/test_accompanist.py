@@ -6,7 +6,7 @@ import pytest
 import jaxaccomp
 from jaxaccomp import demos
 from jaxaccomp.errors import CheckpointError, ConfigError, MelodyError, MidiError
-from jaxaccomp.generate import accompanist, song
+from jaxaccomp.generate import accompanist, presence, song
 from jaxaccomp.music import melody, midi
 from jaxaccomp.weights import checkpoint
 
@@ -81,11 +81,48 @@ def test_company_in_a_batch_changes_no_note(band):
         assert (tokens_LP == alone[s][n, :, 1:]).all()
 
 
-def test_a_part_alone_is_the_part_in_company(band, take):
-    (drums,) = band.accompany(DEMO, parts=("drums",))
-    assert (drums.windows[:, :, 2] == take.windows[:, :, 2]).all()
+def test_a_part_alone_is_the_part_in_company(band, take, monkeypatch):
+    monkeypatch.setattr(presence, "TRIES", 1)  # a second try for the bass's sake would change the drums too
+    (both,), (drums,) = band.accompany(DEMO), band.accompany(DEMO, parts=("drums",))
+    assert (drums.windows[:, :, 2] == both.windows[:, :, 2]).all()
     assert not drums.windows[:, :, 1].any()
     assert not any(track.name == "Bass" for track in drums.score.tracks)
+
+
+def test_windows_in_which_a_part_rests_are_played_again_and_the_fullest_try_is_kept(tiny_checkpoint, monkeypatch):
+    """Each window for itself, with a drummer who rests in every other bar or so."""
+    config, params = checkpoint.load(tiny_checkpoint)
+    output = params["musicvae"]["decoder_drums"]["output"]
+    output["bias"] = output["bias"].at[0].add(9.0)
+    drummer = accompanist.Accompanist(config, params)
+
+    def played(tries, **settings):
+        monkeypatch.setattr(presence, "TRIES", tries)
+        settled = []
+        takes = drummer.accompany(
+            DEMO, variations=6, parts=("drums",), temperature=1.0, progress=settled.append, **settings
+        )
+        windows = np.concatenate([take.windows for take in takes])
+        assert sum(settled) == len(windows)
+        return (
+            windows,
+            np.concatenate([take.z for take in takes]),
+            presence.fullness(windows[:, :, 0], windows[:, :, 2:], ("drums",)),
+        )
+
+    monkeypatch.setattr(presence, "ENOUGH", 1.0)
+    monkeypatch.setattr(presence, "ENOUGH", float(np.median(played(1)[2])))
+    once, once_z, once_full = played(1)
+    again, again_z, again_full = played(4)
+    full = once_full == 1
+    assert 0 < full.sum() < len(full)
+    assert (again[full] == once[full]).all()
+    assert (again_z[full] == once_z[full]).all()
+    assert (again_full >= once_full).all()
+    assert again_full[~full].sum() > once_full[~full].sum()
+    better = again_full > once_full
+    assert (again_z[better] != once_z[better]).any(1).all()
+    assert (played(4, batch_size=5)[0] == again).all()
 
 
 def test_temperatures_are_one_for_all_or_one_for_each(band, take):

@@ -92,6 +92,9 @@ def test_workers_that_cannot_start_are_a_sentence(monkeypatch, capfd):
     capfd.readouterr()
 
 
+PARTS = ("bass", "drums")
+
+
 def _parcels(counts, seed=0):
     rng = np.random.default_rng(seed)
     return [
@@ -101,14 +104,14 @@ def _parcels(counts, seed=0):
 
 
 def _decode(batch):
-    mixed_BL = batch.melody_BL + batch.windows_B[:, None] + (batch.fingerprints[:, :1] % 300).astype(np.int32)
+    mixed_BL = batch.melody_BL + batch.windows_B[:, None] + (batch.fingerprints_B2[:, :1] % 300).astype(np.int32)
     return np.stack([mixed_BL, 2 * mixed_BL], axis=-1) % 512
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 1000])
 def test_every_token_comes_back_to_its_song(batch_size):
     counts = [5, 1, 17, 3, 1, 1, 8]
-    parcels, packer, whole = _parcels(counts), Packer(batch_size), []
+    parcels, packer, whole = _parcels(counts), Packer(batch_size, PARTS, tries=1), []
     with Device(_decode) as device:
         waiting = list(parcels)
         sizes = []
@@ -123,7 +126,7 @@ def test_every_token_comes_back_to_its_song(batch_size):
             if device.pending:
                 device.news.poll(5)
             for batch, tokens_BLP in device.results():
-                whole += batch.deliver(tokens_BLP)
+                whole += packer.deliver(batch, tokens_BLP)
     assert [parcel.tag for parcel in whole] == list(range(len(counts)))
     assert set(sizes[:-1]) <= {batch_size}, "only the last batch is not full"
     assert device.windows == sum(counts)
@@ -132,12 +135,40 @@ def test_every_token_comes_back_to_its_song(batch_size):
         np.testing.assert_array_equal(parcel.tokens_NLP[..., 0], expected % 512)
 
 
+def test_windows_that_rest_are_queued_again_before_all_others():
+    """Attempt 0 gives silence in odd windows; attempt 1 gives notes in all but the last, which stays as it is."""
+
+    def decode(batch):
+        plays_B = (batch.windows_B % 2 == 0) | (batch.attempts_B > 0) & (batch.windows_B < 9)
+        return np.broadcast_to(np.where(plays_B, 40 + batch.attempts_B, 0)[:, None, None], (len(batch), 256, 2))
+
+    parcels = _parcels([10, 3])
+    for parcel in parcels:
+        parcel.melody_NL[:] = 60
+    packer, rounds = Packer(8, PARTS, tries=3), []
+    for parcel in parcels:
+        packer.add(parcel)
+    while (batch := packer.take(partial=True)) is not None:
+        songs = [parcel.tag for parcel, windows in batch.slices for _ in windows]
+        rows = list(zip(songs, batch.windows_B.tolist(), batch.attempts_B.tolist(), strict=True))
+        rounds.append((rows, [parcel.tag for parcel in packer.deliver(batch, decode(batch))]))
+    assert rounds == [
+        ([(0, n, 0) for n in range(8)], []),
+        ([(0, 1, 1), (0, 3, 1), (0, 5, 1), (0, 7, 1), (0, 8, 0), (0, 9, 0), (1, 0, 0), (1, 1, 0)], []),
+        ([(1, 1, 1), (0, 9, 1), (1, 2, 0)], [1]),
+        ([(0, 9, 2)], [0]),
+    ]
+    assert packer.windows == 0
+    assert parcels[0].tokens_NLP[:, 0, 0].tolist() == [40, 41, 40, 41, 40, 41, 40, 41, 40, 0]
+    assert parcels[1].tokens_NLP[:, 255, 1].tolist() == [40, 41, 40]
+
+
 def test_the_device_computes_while_the_next_batch_is_handed_over():
     def slow(batch):
         time.sleep(0.01)
         return _decode(batch)
 
-    packer = Packer(4)
+    packer = Packer(4, PARTS, tries=1)
     for parcel in _parcels([40]):
         packer.add(parcel)
     with Device(slow) as device:
@@ -153,7 +184,7 @@ def test_a_device_failure_is_a_sentence():
     def fails(batch):
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a stack")
 
-    packer = Packer(4)
+    packer = Packer(4, PARTS, tries=1)
     packer.add(_parcels([4])[0])
     with Device(fails) as device:
         device.submit(packer.take())
