@@ -31,7 +31,5 @@ FIRST_NOTE_ON = 2
 LOWEST_PITCH = 21
 HIGHEST_PITCH = 108
 
-Tokens = Int[np.ndarray, "L P"]
-"""Tokens of one window: melody, bass, drums at each sixteenth."""
 WindowTokens = Int[np.ndarray, "N L P"]
-"""Tokens of several windows."""
+"""Tokens of windows: melody, bass, drums at each sixteenth."""

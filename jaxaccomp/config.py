@@ -8,6 +8,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, TypeVar
 
 from jaxaccomp.errors import ConfigError
@@ -26,11 +27,25 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _require_sizes(owner: str, name: str, sizes: tuple[int, ...]) -> None:
-    require(
-        len(sizes) > 0 and all(isinstance(size, int) and size > 0 for size in sizes),
-        f"{owner}.{name} must be one or more positive layer sizes, got {sizes!r}",
-    )
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+
+
+def _settle_layers(config: Any, *names: str) -> None:
+    """Checks fields of layer sizes and keeps them as tuples of plain ints, so that equal configs hash alike."""
+    for name in names:
+        sizes = getattr(config, name)
+        require(
+            isinstance(sizes, list | tuple) and len(sizes) > 0 and all(map(_is_size, sizes)),
+            f"{type(config).__name__}.{name} must be a tuple of one or more positive layer sizes, got {sizes!r}",
+        )
+        object.__setattr__(config, name, tuple(map(int, sizes)))
+
+
+def _settle_latent(config: Any) -> None:
+    size = config.latent_size
+    require(_is_size(size), f"{type(config).__name__}.latent_size must be a positive whole number, got {size!r}")
+    object.__setattr__(config, "latent_size", int(size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +65,8 @@ class MusicVAEConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("encoder_sizes", "conductor_sizes", "decoder_sizes"):
-            _require_sizes("MusicVAEConfig", name, getattr(self, name))
-        require(self.latent_size > 0, f"MusicVAEConfig.latent_size must be positive, got {self.latent_size!r}")
+        _settle_layers(self, "encoder_sizes", "conductor_sizes", "decoder_sizes")
+        _settle_latent(self)
         require(
             self.initialization in ("reference", "fast"),
             f"MusicVAEConfig.initialization must be 'reference' or 'fast', got {self.initialization!r}",
@@ -73,8 +87,8 @@ class SurrogateConfig:
     predict_scale: bool = setting(True, "whether it also predicts the posterior's scale, or the mean alone")
 
     def __post_init__(self) -> None:
-        _require_sizes("SurrogateConfig", "sizes", self.sizes)
-        require(self.latent_size > 0, f"SurrogateConfig.latent_size must be positive, got {self.latent_size!r}")
+        _settle_layers(self, "sizes")
+        _settle_latent(self)
 
 
 @dataclass(frozen=True, kw_only=True)

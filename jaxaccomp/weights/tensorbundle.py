@@ -157,6 +157,7 @@ def find(path: Path) -> tuple[str, dict[str, Region]]:
     Raises:
         TensorBundleError: there is no checkpoint, or it is unclear which one is meant.
     """
+    folder = path
     if path.is_file() and not _FILE.fullmatch(path.name):
         files = _archived(path)
         prefixes = [name.removesuffix(".index") for name in files if name.endswith(".index")][:1]
@@ -169,7 +170,7 @@ def find(path: Path) -> tuple[str, dict[str, Region]]:
         match = _FILE.fullmatch(path.name)
         files = _beside(path.parent) if path.parent.is_dir() else {}
         prefixes = [match[1] if match else path.name]
-        path = path.parent
+        folder = path.parent
     if len(prefixes) > 1:
         raise TensorBundleError(f"{path}: holds several checkpoints, {', '.join(sorted(prefixes))}; give one's prefix")
     if not prefixes or f"{prefixes[0]}.index" not in files:
@@ -178,7 +179,7 @@ def find(path: Path) -> tuple[str, dict[str, Region]]:
             f"{path}: holds no TensorFlow checkpoint ({wanted} is not there); give a .tar archive, a folder or a prefix"
         )
     prefix = prefixes[0]
-    return f"{path}/{prefix}", {
+    return f"{folder}/{prefix}", {
         name.removeprefix(prefix): region for name, region in files.items() if name.startswith(f"{prefix}.")
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxaccomp.config import ModelConfig, SurrogateConfig
-from jaxaccomp.errors import CheckpointError
+from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.weights import checkpoint, trees
 
@@ -171,6 +171,12 @@ def test_params_that_do_not_fit_are_not_saved(whole, tmp_path):
     assert not (tmp_path / "band").exists()
 
 
+def test_another_dtype_is_refused(whole, tmp_path, unchecked):
+    with pytest.raises(ConfigError, match="dtype must be float32 or bfloat16, got 'int8'"):
+        checkpoint.save(tmp_path / "band", *whole, dtype="int8")
+    assert not (tmp_path / "band").exists()
+
+
 def test_names(saved, tmp_path, monkeypatch):
     shelf = tmp_path / "checkpoints"
     shutil.copytree(saved, shelf / "band-small")
@@ -200,7 +206,7 @@ def edit(copy: Path, change) -> None:
         (lambda e: e.pop("arrays"), "entry 'arrays' is missing"),
         (lambda e: e["arrays"].update(x=3), "entry 'arrays' is missing or malformed"),
         (lambda e: e.update(dtype="float8"), "entry 'dtype'"),
-        (lambda e: e["config"]["musicvae"].update(latent_size=-1), "latent_size must be positive"),
+        (lambda e: e["config"]["musicvae"].update(latent_size=-1), "latent_size must be a positive whole number"),
         (lambda e: e["config"]["musicvae"].update(layers=3), "no field layers"),
         (lambda e: e["config"]["musicvae"].update(encoder_sizes=[3, 6]), r"mean/kernel should have shape \[12, 9"),
         (lambda e: e["arrays"].pop("surrogate/mean/bias"), "surrogate/mean/bias is missing"),
@@ -262,6 +268,11 @@ def test_arrays_of_another_checkpoint(copy, whole, tmp_path):
     shutil.copytree(other / "arrays", copy / "arrays")
     with pytest.raises(CheckpointError, match=r"cannot read \S+/kernel \(its values are not those saved\)"):
         checkpoint.load(copy)
+
+
+def test_no_file_tells_where_it_was_written(saved):
+    folder = str(saved.parent).encode()
+    assert [file.name for file in saved.rglob("*") if file.is_file() and folder in file.read_bytes()] == []
 
 
 def test_files_are_few_and_small(saved):

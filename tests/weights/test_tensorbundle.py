@@ -96,7 +96,7 @@ def test_no_checkpoint(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     for path, match in (
         (tmp_path, r"holds no TensorFlow checkpoint \(\*\.index is not there\)"),
-        (tmp_path / "model.ckpt", r"model\.ckpt\.index is not there"),
+        (tmp_path / "model.ckpt", r"/model\.ckpt: holds no TensorFlow checkpoint \(model\.ckpt\.index is not there\)"),
         (tmp_path / "nowhere" / "model", r"model\.index is not there"),
         (tmp_path / "notes.txt", r"is no plain tar archive .*unpack it"),
     ):
