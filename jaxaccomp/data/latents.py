@@ -4,6 +4,7 @@ Shards are dealt out to JAX's processes and encoded one after the other in batch
 bytes depend on the windows and the checkpoint alone. A shard that is there is never made again.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from jaxaccomp.arrays import PARTS, STEPS
 from jaxaccomp.data import shards, staging, windows
-from jaxaccomp.errors import DatasetError
+from jaxaccomp.errors import CheckpointError, DatasetError
 from jaxaccomp.models import musicvae
 from jaxaccomp.weights import checkpoint
 
@@ -72,9 +73,7 @@ def build(
         DatasetError: the windows cannot be read, or the folder holds other latents.
         CheckpointError: the checkpoint cannot be read.
     """
-    metadata = shards.read_metadata(source)
-    if metadata["name"] != windows.NAME:
-        raise DatasetError(f"{source}: holds {metadata['name']}, expected {windows.NAME} as `windows` writes them")
+    metadata = shards.require_kind(source, windows.NAME)
     print_ = checkpoint.fingerprint(checkpoint_path)
     latent_size = checkpoint.shapes(checkpoint_path)[0].musicvae.latent_size
     options = {"windows": metadata["identity"], "checkpoint": print_, "limit": limit, "shards": shard_count}
@@ -95,7 +94,8 @@ def build(
         _meet("latents: encoded")
         if jax.process_index() == 0:
             _write_songs(building, splits, limit)
-            record = options | {"identity": identity, "latent_size": latent_size}
+            place = str(checkpoint.resolve(checkpoint_path))
+            record = options | {"identity": identity, "latent_size": latent_size, "checkpoint_path": place}
             shards.write_metadata(building, NAME, columns(latent_size), shard_lengths, DESCRIPTION, record)
             building.rename(folder)
         _meet("latents: written")
@@ -107,6 +107,24 @@ def build(
         )
     counts = {split: sum(stored["shard_lengths"].get(split, [])) for split in shards.SPLITS}
     return {"folder": str(folder), "windows": counts, "latent_size": latent_size}
+
+
+def checkpoint_of(source: str | Path) -> Path:
+    """The checkpoint that made these latents: where it was then, or one of the same content that has a name.
+
+    Raises:
+        DatasetError: no latents there, or their checkpoint is gone.
+    """
+    metadata = shards.require_kind(source, NAME)
+    place = metadata.get("checkpoint_path", "")
+    for candidate in filter(None, (place, *checkpoint.names())):
+        with contextlib.suppress(CheckpointError):
+            if checkpoint.fingerprint(candidate) == metadata["checkpoint"]:
+                return checkpoint.resolve(candidate)
+    raise DatasetError(
+        f"{source}: the checkpoint that made these latents is no longer at {place or 'its place'}; say with "
+        "--checkpoint where it is"
+    )
 
 
 class Encoder:

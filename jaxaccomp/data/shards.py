@@ -198,19 +198,29 @@ def read_metadata(source: str | Path) -> dict[str, Any]:
         raise DatasetError(f"{folder}: the metadata is damaged ({error}); write the dataset again") from error
 
 
+def require_kind(source: str | Path, name: str) -> dict[str, Any]:
+    """`read_metadata` of a dataset that must be the one of this name.
+
+    Raises:
+        DatasetError: it is another one.
+    """
+    metadata = read_metadata(source)
+    if metadata["name"] != name:
+        raise DatasetError(
+            f"{source}: holds {metadata['name']}, expected {name}; how to make them tells: "
+            f"python -m jaxaccomp {name.removeprefix('trio_')} --help"
+        )
+    return metadata
+
+
 def require_latent_size(source: str | Path, latent_size: int) -> None:
     """Refuses a dataset that does not hold latents of a model's size.
 
     Raises:
         DatasetError: it holds windows, or latents of a MusicVAE with another z.
     """
-    metadata = read_metadata(source)
+    metadata = require_kind(source, "trio_latents")
     stored = metadata.get("latent_size")
-    if stored is None:
-        raise DatasetError(
-            f"{source}: holds {metadata['name']}, expected latents; make them with: python -m jaxaccomp latents "
-            f"--windows {source} --checkpoint C --out DIR"
-        )
     if stored != latent_size:
         raise DatasetError(
             f"{source}: holds latents of {stored} dimensions, made by checkpoint {str(metadata['checkpoint'])[:12]}, "

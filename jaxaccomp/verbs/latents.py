@@ -8,7 +8,7 @@ same command is given again.
 import argparse
 from pathlib import Path
 
-from jaxaccomp.errors import UsageError
+from jaxaccomp.errors import DatasetError, UsageError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size,
             limit=arguments.limit,
             shard_count=arguments.shards,
+        )
+    if not sum(summary["windows"].values()):
+        raise DatasetError(
+            f"{arguments.windows}: holds no windows, so there are no latents; give `windows` other songs"
         )
     print(summary["folder"])
     counts = ", ".join(f"{split} {count:,}" for split, count in summary["windows"].items())

@@ -33,7 +33,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     surrogate = objectives.add_parser("surrogate", help="train a surrogate encoder on a dataset of latents")
     _add_paths(surrogate, "dataset of latents, as `latents --out` wrote it")
     surrogate.add_argument(
-        "--checkpoint", required=True, metavar="NAME|DIR", help="the MusicVAE that the latents are from"
+        "--checkpoint",
+        metavar="NAME|DIR",
+        help="the MusicVAE that the latents are from (default: the one that made them, where it was then)",
     )
     surrogate.add_argument(
         "--preset",
@@ -73,7 +75,7 @@ def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
     from jaxaccomp.weights import checkpoint
 
     model = flags.build(MusicVAEConfig, arguments, arguments.config, PRESETS[arguments.preset])
-    _settle(arguments, {**configs.to_json(model), **configs.to_json(recipe)})
+    settings = {**configs.to_json(model), **configs.to_json(recipe)}
 
     def export(params) -> None:
         checkpoint.save(
@@ -83,23 +85,24 @@ def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
             provenance={"run": "train vae", "data": str(arguments.data)},
         )
 
-    return _train(VAEObjective(model, recipe), recipe, arguments, recipe.augmentation, None, export)
+    return _train(VAEObjective(model, recipe), recipe, arguments, settings, recipe.augmentation, None, export)
 
 
 def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
     import jax
 
+    from jaxaccomp.data import latents
     from jaxaccomp.models import surrogate
     from jaxaccomp.training.objectives import SurrogateObjective
     from jaxaccomp.weights import checkpoint
 
-    stored, params = checkpoint.load(arguments.checkpoint)
+    stored, params = checkpoint.load(arguments.checkpoint or latents.checkpoint_of(arguments.data))
     base = surrogate.matching(stored.musicvae)
     if arguments.preset == "seed":
         base = SurrogateConfig(latent_size=stored.musicvae.latent_size, **surrogate.SEED)
     network = flags.build(SurrogateConfig, arguments, arguments.config, base)
     config = ModelConfig(musicvae=stored.musicvae, surrogate=network)
-    _settle(arguments, {"preset": arguments.preset, **configs.to_json(network), **configs.to_json(recipe)})
+    settings = {"preset": arguments.preset, **configs.to_json(network), **configs.to_json(recipe)}
     frozen = params["musicvae"]
     start = None
     if arguments.preset == "default" and network == base:
@@ -114,7 +117,7 @@ def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
         )
 
     objective = SurrogateObjective(config, recipe, start)
-    return _train(objective, recipe, arguments, None, jax.tree.map(jax.numpy.asarray, frozen), export)
+    return _train(objective, recipe, arguments, settings, None, jax.tree.map(jax.numpy.asarray, frozen), export)
 
 
 def _frequencies(data: Path, latent_size: int, windows: int = 4096) -> dict:
@@ -129,18 +132,24 @@ def _frequencies(data: Path, latent_size: int, windows: int = 4096) -> dict:
     return {part: np.asarray(count / count.sum(), np.float32) for part, count in counts.items()}
 
 
-def _train(objective, recipe: Recipe, arguments: argparse.Namespace, augmentation, frozen, export) -> int:
+def _train(
+    objective, recipe: Recipe, arguments: argparse.Namespace, settings: dict, augmentation, frozen, export
+) -> int:
     import jax
 
+    from jaxaccomp.data import shards, windows
     from jaxaccomp.data.batches import Batches
     from jaxaccomp.training import loop
 
     share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    settings = {"batch_size": recipe.batch_size, "seed": recipe.seed, **share}
-    if arguments.objective == "surrogate":
-        settings["latent_size"] = objective.config.surrogate.latent_size
-    training = Batches(arguments.data, "train", augmentation=augmentation, **settings)
-    validation = Batches(arguments.data, "validation", **settings)
+    reading = {"batch_size": recipe.batch_size, "seed": recipe.seed, **share}
+    if arguments.objective == "vae":
+        shards.require_kind(arguments.data, windows.NAME)
+    else:
+        reading["latent_size"] = objective.config.surrogate.latent_size
+    training = Batches(arguments.data, "train", augmentation=augmentation, **reading)
+    validation = Batches(arguments.data, "validation", **reading)
+    _settle(arguments, settings)  # only now: a folder of a run that could not start would ask for its settings again
     outcome = loop.train(objective, recipe, training, validation, arguments.workdir, frozen=frozen, export=export)
     if outcome.stopped:
         raise TrainingError(
@@ -176,7 +185,7 @@ def _settle(arguments: argparse.Namespace, settings: dict) -> None:
     path = arguments.workdir / "config.json"
     settings = json.loads(json.dumps({"objective": arguments.objective, **settings}))
     if path.exists():
-        stored = json.loads(path.read_text())
+        stored = _stored(path)
         names = sorted(set(stored) | set(settings))
         other = [name for name in names if name not in CHANGEABLE and stored.get(name) != settings.get(name)]
         if other:
@@ -187,5 +196,20 @@ def _settle(arguments: argparse.Namespace, settings: dict) -> None:
                 "another --workdir"
             )
     if jax.process_index() == 0:
-        arguments.workdir.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=2) + "\n")
+        try:
+            arguments.workdir.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}")
+            unfinished.write_text(json.dumps(settings, indent=2) + "\n")
+            unfinished.replace(path)
+        except OSError as error:
+            raise TrainingError(f"{path}: cannot be written ({error.strerror}); choose another --workdir") from error
+
+
+def _stored(path: Path) -> dict:
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: not readable as JSON ({error}); choose another --workdir") from error
+    if not isinstance(stored, dict):
+        raise TrainingError(f"{path}: expected the settings of a run, got {stored!r}; choose another --workdir")
+    return stored

@@ -135,7 +135,7 @@ def test_latents_of_another_size_are_refused_by_name(latents_folder, windows_fol
         DatasetError, match=r"latents of 8 dimensions, made by checkpoint \w{12}, and the model's latent has 512"
     ):
         Batches(latents_folder, batch_size=4, latent_size=512)
-    with pytest.raises(DatasetError, match="holds trio_windows, expected latents; make them with"):
+    with pytest.raises(DatasetError, match="holds trio_windows, expected trio_latents; how to make"):
         Batches(windows_folder, batch_size=4, latent_size=512)
 
 

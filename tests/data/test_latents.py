@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -33,6 +34,21 @@ def test_the_dataset_remembers_its_checkpoint(latents_folder, tiny):
     metadata = shards.read_metadata(latents_folder)
     assert metadata["checkpoint"] == checkpoint.fingerprint(tiny)
     assert metadata["latent_size"] == 8
+
+
+def test_the_checkpoint_is_found_again(windows_folder, latents_folder, tiny, tmp_path, monkeypatch):
+    assert latents.checkpoint_of(latents_folder) == tiny
+    with pytest.raises(DatasetError, match="holds trio_windows, expected trio_latents"):
+        latents.checkpoint_of(windows_folder)
+    moved = tmp_path / "shelf" / "band"
+    shutil.copytree(tiny, tmp_path / "elsewhere")
+    latents.build(windows_folder, tmp_path / "elsewhere", tmp_path, batch_size=4, limit=1)
+    (tmp_path / "elsewhere").rename(tmp_path / "gone")
+    with pytest.raises(DatasetError, match=r"no longer at .*elsewhere; say with --checkpoint where it is"):
+        latents.checkpoint_of(tmp_path)
+    shutil.copytree(tiny, moved)
+    monkeypatch.setattr(checkpoint, "SHELVES", (moved.parent,))
+    assert latents.checkpoint_of(tmp_path) == moved
 
 
 def test_a_limit_spreads_over_each_song(windows_folder, tiny, tmp_path):

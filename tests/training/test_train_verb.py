@@ -58,8 +58,9 @@ def test_its_own_config_repeats_a_run(vae, windows_folder, tmp_path):
 @pytest.mark.parametrize("preset", ["default", "seed"])
 def test_a_surrogate_joins_the_vae_in_its_checkpoint(preset, vae, windows_folder, tmp_path):
     latents.build(windows_folder, vae / "checkpoint", tmp_path / "latents", batch_size=8)
-    command = ["surrogate", "--data", str(tmp_path / "latents"), "--checkpoint", str(vae / "checkpoint")]
-    command += ["--workdir", str(tmp_path / "run"), "--preset", preset, *SHORT]
+    command = ["surrogate", "--data", str(tmp_path / "latents"), "--workdir", str(tmp_path / "run"), *SHORT]
+    # The latents know their checkpoint; it may be named all the same.
+    command += ["--checkpoint", str(vae / "checkpoint"), "--preset", "seed"] if preset == "seed" else []
     assert cli.train(command) == 0
     config, params = checkpoint.load(tmp_path / "run" / "checkpoint")
     assert config.surrogate.sizes == ((4,) if preset == "default" else (128, 128))
@@ -67,6 +68,17 @@ def test_a_surrogate_joins_the_vae_in_its_checkpoint(preset, vae, windows_folder
     _, alone = checkpoint.load(vae / "checkpoint")
     np.testing.assert_array_equal(params["musicvae"]["mean"]["kernel"], alone["musicvae"]["mean"]["kernel"])
     assert set(params["surrogate"]) >= {"layer_0", "mean"}
+
+
+def test_each_objective_has_its_own_data(vae, windows_folder, tmp_path, capsys):
+    latents.build(windows_folder, vae / "checkpoint", tmp_path / "latents", batch_size=8, limit=1)
+    paths = ["--workdir", str(tmp_path / "run"), "--data"]
+    assert cli.train(["vae", *paths, str(tmp_path / "latents"), *SIZES, *SHORT]) == 1
+    assert "holds trio_latents, expected trio_windows" in capsys.readouterr().err
+    for checkpoint_flags in ([], ["--checkpoint", str(vae / "checkpoint")]):
+        assert cli.train(["surrogate", *paths, str(windows_folder), *checkpoint_flags, *SHORT]) == 1
+        assert "holds trio_windows, expected trio_latents" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -86,6 +98,14 @@ def test_what_makes_no_sense_is_said_in_one_sentence(flags, code, said, windows_
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+    assert not (tmp_path / "run").exists() or flags == ["--batch-size", "12"]
+
+
+@pytest.mark.parametrize("content", ['{"objective": ', "[]"])
+def test_a_damaged_record_of_the_run_is_said(content, windows_folder, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(content)
+    assert cli.train(["vae", "--data", str(windows_folder), "--workdir", str(tmp_path), *SIZES, *SHORT]) == 1
+    assert "config.json: " in capsys.readouterr().err
 
 
 def test_help_lists_every_setting(capsys):
