@@ -296,7 +296,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _gap(report: Report, part: str) -> str | None:
-    if report["gap_closed"] is None or report["gap_closed"][part] is None:
+    if report["gap_closed"] is None or report["gap_closed_interval"][part] is None:
         return None
     low, high = report["gap_closed_interval"][part]
     return f"{report['gap_closed'][part]:.2f} ({low:.2f} to {high:.2f})"

@@ -80,9 +80,10 @@ def evaluate(
         `nll` [source][part], nats a window; `accuracy` and `onset_accuracy`, teacher-forced, of all 256 tokens and of
         those that begin a note or hit a drum; `nll_by_song`, the mean over songs of their means; `gap_closed` [part],
         the share of what z could tell that the surrogate tells, and `gap_closed_interval`, its 95 % interval over
-        songs; `latent`, see `agreement`; `reconstruction`, what argmax decoding of the encoder's mean gets right;
-        `statistics` [source or `real` or `real_shuffled`][measure], see `musicality`; `overlap` [source][measure];
-        `sweep`, the surrogate's statistics at each temperature and spread.
+        songs, null where the encoder's z is worth no more than z = 0, so that the share means nothing; `latent`, see
+        `agreement`; `reconstruction`, what argmax decoding of the encoder's mean gets right; `statistics` [source or
+        `real` or `real_shuffled`][measure], see `musicality`; `overlap` [source][measure]; `sweep`, the surrogate's
+        statistics at each temperature and spread.
 
     Raises:
         DatasetError: the latents are of another size than the model's.
@@ -202,7 +203,7 @@ def _likelihoods(
 
     song_N = np.unique(heldout.song_N, return_inverse=True)[1]
     return {
-        "nll": table(lambda one: float(one.nll_N.mean())),
+        "nll": table(lambda one: float(one.nll_N.mean(dtype=np.float64))),
         "nll_by_song": table(lambda one: float(_by_song(one.nll_N, song_N)[0].mean())),
         "accuracy": table(lambda one: float(one.right_N.mean() / STEPS)),
         "onset_accuracy": table(lambda one: _ratio(one.onsets_right_N.sum(), one.onsets_N.sum())),
@@ -225,12 +226,15 @@ def _gap_closed(scored: Mapping[str, Any], song_N: np.ndarray, seed: int) -> dic
     songs = song_N.max() + 1
     drawn_RM = np.random.default_rng([seed, 3]).multinomial(songs, np.full(songs, 1 / songs), RESAMPLES)
     for part in PLAYED:
-        floor_N, nll_N, ceiling_N = (scored[s][part].nll_N for s in ("prior_mean", "surrogate", "encoder"))
+        floor_N, nll_N, ceiling_N = (
+            scored[source][part].nll_N.astype(np.float64) for source in ("prior_mean", "surrogate", "encoder")
+        )
         won_M, all_M = np.bincount(song_N, floor_N - nll_N), np.bincount(song_N, floor_N - ceiling_N)
-        closed[part] = _ratio(won_M.sum(), all_M.sum())
+        won, whole = float(won_M.sum()), float(all_M.sum())
+        closed[part] = won / whole if whole else None
         won_R, all_R = drawn_RM @ won_M, drawn_RM @ all_M
         low_high = np.percentile(won_R / np.where(all_R > 0, all_R, np.inf), [2.5, 97.5])
-        interval[part] = None if closed[part] is None else [float(edge) for edge in low_high]
+        interval[part] = [float(edge) for edge in low_high] if whole > 0 else None
     return {"gap_closed": closed, "gap_closed_interval": interval}
 
 

@@ -56,10 +56,8 @@ def test_likelihoods_are_those_of_the_named_latents(report, tiny_model, windows)
 def test_gap_closed_is_its_formula(report):
     for part in ("bass", "drums"):
         floor, ours, ceiling = (report["nll"][source][part] for source in ("prior_mean", "surrogate", "encoder"))
-        if floor > ceiling:
-            assert report["gap_closed"][part] == pytest.approx((floor - ours) / (floor - ceiling), rel=1e-4)
-        else:
-            assert report["gap_closed"][part] is None
+        assert report["gap_closed"][part] == pytest.approx((floor - ours) / (floor - ceiling), rel=1e-9)
+        assert (report["gap_closed_interval"][part] is None) == (floor <= ceiling)
 
 
 def scored_with(**nll):
@@ -80,7 +78,11 @@ def test_gap_closed_of_known_likelihoods():
     assert low < 0.5
     assert high == 1
     dead = scored_with(prior_mean=[10] * 4, surrogate=[9] * 4, encoder=[10] * 4)
-    assert metrics._gap_closed(dead, songs, seed=0)["gap_closed"] == {"bass": None, "drums": None}
+    nothing = {"bass": None, "drums": None}
+    assert metrics._gap_closed(dead, songs, seed=0) == {"gap_closed": nothing, "gap_closed_interval": nothing}
+    misleading = scored_with(prior_mean=[10] * 4, surrogate=[9] * 4, encoder=[12] * 4)
+    found = metrics._gap_closed(misleading, songs, seed=0)
+    assert found == {"gap_closed": {"bass": -0.5, "drums": -0.5}, "gap_closed_interval": nothing}
 
 
 def test_a_surrogate_that_guesses_right_and_one_that_guesses_nothing(windows):
