@@ -69,16 +69,22 @@ def in_blocks(function: Callable[..., Any], *rows: Array | np.ndarray) -> Any:
         The results, as though computed at once. Nothing waits for the device.
     """
     total = len(rows[0])
-    results, start = [], 0
-    while start < total:
-        size = bucket(total - start)
-        count = min(size, total - start)
-        results.append((count, function(*(_pad(array[start : start + count], size) for array in rows))))
-        start += count
+    results = launch(function, *rows)
     if len(results) == 1:
         return jax.tree.map(lambda leaf: leaf[:total], results[0][1])
     cut = [jax.tree.map(lambda leaf, count=count: leaf[:count], result) for count, result in results]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *cut)
+
+
+def launch(function: Callable[..., Any], *rows: Array | np.ndarray) -> list[tuple[int, Any]]:
+    """`in_blocks`, block by block: how many rows of each count, and its result with the padding still on."""
+    results, start = [], 0
+    while start < len(rows[0]):
+        size = bucket(len(rows[0]) - start)
+        count = min(size, len(rows[0]) - start)
+        results.append((count, function(*(_pad(array[start : start + count], size) for array in rows))))
+        start += count
+    return results
 
 
 def _pad(rows: Array | np.ndarray, size: int) -> Array | np.ndarray:

@@ -1,8 +1,9 @@
 """From latents to tokens: the conductor once, then 16 bars of 16 steps for the parts that are wanted.
 
-What does not depend on the sampled tokens is computed before the first step, for all bars at once: bar embeddings,
-initial states, the embedding's share of the gates. A step picks one row of the first kernel by the previous token,
-and has two products for each part and layer at most. Parts never hear each other, so leaving one out changes none.
+What does not depend on the sampled tokens is computed before them: the bar embeddings of a song, and the initial states
+and the embedding's share of the gates of a bar. A step picks one row of the first kernel by the previous token, and has
+one product for each part and layer. Parts never hear each other, so leaving one out changes none. Where a few rows on a
+CPU would spend their time in 256 steps of waiting for weights, all bars are decoded at once, see `bar_parallel`.
 
 Noise is Gumbel noise under a key for each (row, bar, step, part), and the token is the argmax of `logits + temperature
 * noise`: a sample from softmax(logits / temperature), and at temperature 0 the most likely token. A row depends on its
@@ -22,7 +23,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig, require
-from jaxaccomp.generate import blocks, steps
+from jaxaccomp.generate import bar_parallel, blocks, steps
 from jaxaccomp.generate.blocks import bucket
 from jaxaccomp.models import musicvae
 
@@ -78,7 +79,7 @@ class Sampler:
         parts: Sequence[str] = ("bass", "drums"),
         top_p: float | None = None,
     ) -> Int[Array, "B L parts"]:
-        """Decodes latents, without waiting for the device; see `sample`."""
+        """Decodes latents, waiting for the device only if they are few; see `sample`."""
         parts = tuple(parts)
         require(
             len(parts) > 0 and len(set(parts)) == len(parts) and set(parts) <= set(PARTS),
@@ -95,6 +96,10 @@ class Sampler:
         temperature_BP = _temperatures(temperature, len(z_BZ), len(parts))
         nucleus = None if top_p is None else np.float32(top_p)
         decode = functools.partial(_decode, self._params, nucleus, parts=parts, dtype=self._dtype)
+        if self._mesh is None and jax.default_backend() == "cpu" and len(z_BZ) <= bar_parallel.ROWS:
+            arguments = (self._params, nucleus, z_BZ, keys_B, temperature_BP)
+            decoded = bar_parallel.decode(*arguments, parts=parts, dtype=self._dtype)
+            return jax.device_put(decoded.tokens_BLP, self.devices[0] if self.devices else None)
         if self._mesh is None:
             return blocks.in_blocks(decode, z_BZ, keys_B, temperature_BP)
         return self._share(decode, z_BZ, keys_B, temperature_BP)
@@ -175,36 +180,32 @@ def decode(
 ) -> Int[Array, "B L parts"]:
     """`sample` as one pure function of one block of rows."""
     batch = z_BZ.shape[0]
-    embedding_BSE = musicvae.conduct(params, z_BZ, dtype)
-    embedding_NE = jnp.transpose(embedding_BSE, (1, 0, 2)).reshape(BARS * batch, -1)
+    embedding_SBE = jnp.transpose(musicvae.conduct(params, z_BZ, dtype), (1, 0, 2))
     decoders = [params[musicvae.decoder_name(part)] for part in parts]
-    starts = [
-        jax.tree.map(
-            lambda leaf: leaf.reshape(BARS, batch, -1),
-            musicvae.bar_starts(decoder, VOCABULARY[part], embedding_NE, dtype),
-        )
-        for decoder, part in zip(decoders, parts, strict=True)
-    ]
 
     def bar(previous_PB: tuple[Array, ...], inputs: Any) -> tuple[tuple[Array, ...], Array]:
-        number, starts_of_bar = inputs
-        noise = [steps.gumbel_TBV(keys_B, number, part) for part in parts]
+        number, embedding_BE = inputs
+        starts = [
+            musicvae.bar_starts(decoder, VOCABULARY[part], embedding_BE, dtype)
+            for decoder, part in zip(decoders, parts, strict=True)
+        ]
+        noise = [steps.gumbel_TBV(keys_B, jnp.broadcast_to(number, batch), part) for part in parts]
 
         def step(state: Any, noise_of_step: list[Array]) -> tuple[Any, Array]:
             carries, tokens = [], []
             for p, decoder in enumerate(decoders):
                 carry, previous_B = state[0][p], state[1][p]
-                carry, logits_BV = steps.step_part(decoder, starts_of_bar[p][1], carry, previous_B, dtype)
+                carry, logits_BV = steps.step_part(decoder, starts[p][1], carry, previous_B, dtype)
                 carries.append(carry)
                 tokens.append(steps.pick(logits_BV, noise_of_step[p], temperature_BP[:, p, None], top_p))
             return (tuple(carries), tuple(tokens)), jnp.stack(tokens, axis=-1)
 
-        carries = tuple(start[0] for start in starts_of_bar)
+        carries = tuple(start[0] for start in starts)
         (_, previous_PB), tokens_TBP = jax.lax.scan(step, (carries, previous_PB), noise)
         return previous_PB, tokens_TBP
 
     nothing_B = jnp.full(batch, musicvae.NO_TOKEN, jnp.int32)
-    _, tokens_STBP = jax.lax.scan(bar, (nothing_B,) * len(parts), (jnp.arange(BARS), starts))
+    _, tokens_STBP = jax.lax.scan(bar, (nothing_B,) * len(parts), (jnp.arange(BARS), embedding_SBE))
     return jnp.transpose(tokens_STBP, (2, 0, 1, 3)).reshape(batch, STEPS, len(parts))
 
 

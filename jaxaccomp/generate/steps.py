@@ -1,4 +1,4 @@
-"""One step of a part's decoder: new states and scores, the noise that belongs to it, and the token it picks."""
+"""A bar of one part: its decoder's steps, the noise that belongs to each, and the tokens it picks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,15 +47,15 @@ def step_part(
     return tuple(new), musicvae.dense(decoder["output"], h_BH, dtype)
 
 
-def gumbel_TBV(keys_B: Key[AnyArray, "B"], bar: Int[AnyArray, ""], part: str) -> Float[AnyArray, "T B V"]:
-    """Noise of a bar: a function of each row's key, the bar, the step and the part."""
+def gumbel_TBV(keys_B: Key[AnyArray, "B"], bar_B: Int[AnyArray, "B"], part: str) -> Float[AnyArray, "T B V"]:
+    """Noise of a bar of each row: a function of the row's key, the bar, the step and the part."""
 
-    def draw(key: AnyArray, step: AnyArray) -> AnyArray:
+    def draw(key: AnyArray, bar: AnyArray, step: AnyArray) -> AnyArray:
         for number in (bar, step, PARTS.index(part)):
             key = jax.random.fold_in(key, number)
         return jax.random.gumbel(key, (VOCABULARY[part],))
 
-    return jax.vmap(jax.vmap(draw, (0, None)), (None, 0))(keys_B, jnp.arange(STEPS_PER_BAR))
+    return jax.vmap(jax.vmap(draw, (0, 0, None)), (None, None, 0))(keys_B, bar_B, jnp.arange(STEPS_PER_BAR))
 
 
 def pick(
