@@ -5,6 +5,7 @@ interrupted.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m jaxaccomp VERB …` and the `jaxaccomp` command."""
+    _print_anything()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] in VERBS:
         return _run(arguments[0], arguments[1:], f"jaxaccomp {arguments[0]}")
@@ -61,6 +63,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, arguments: Sequence[str], program: str) -> int:
+    _print_anything()
     module = import_module(f"jaxaccomp.verbs.{verb}")
     parser = argparse.ArgumentParser(
         prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -82,3 +85,10 @@ def _run(verb: str, arguments: Sequence[str], program: str) -> int:
     except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter's own flush at exit from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _print_anything() -> None:
+    """Lets a terminal that knows ASCII alone, or a file name that is no text, cost a few escapes instead of a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

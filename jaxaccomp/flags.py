@@ -43,7 +43,7 @@ def build(kind: type[Config], arguments: argparse.Namespace, file: Path | None =
     names = {f.name for f in dataclasses.fields(kind)}
     if file is not None:
         try:
-            stored = json.loads(file.read_text())
+            stored = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"--config {file}: not readable as JSON ({error})") from error
         if not isinstance(stored, dict):

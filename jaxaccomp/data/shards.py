@@ -190,8 +190,8 @@ def read_metadata(source: str | Path) -> dict[str, Any]:
     """Name, splits and what the writer recorded, e.g. `latent_size`."""
     folder = find(source)
     try:
-        info = json.loads((folder / "dataset_info.json").read_text())
-        own = json.loads((folder / "metadata.json").read_text()) if (folder / "metadata.json").exists() else {}
+        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        own = json.loads((folder / "metadata.json").read_text(encoding="utf-8")) if (folder / "metadata.json").exists() else {}
         counts = {split["name"]: [int(n) for n in split.get("shardLengths", [])] for split in info.get("splits", [])}
         return own | {"name": info["name"], "shard_lengths": counts}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -333,7 +333,7 @@ def read_songs(folder: Path) -> list[dict[str, Any]]:
 def _columns(folder: Path) -> Columns:
     """Shape and type of each feature, from TFDS's own description."""
     try:
-        described = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
+        described = json.loads((folder / "features.json").read_text(encoding="utf-8"))["featuresDict"]["features"]
         columns: Columns = {}
         for name, feature in described.items():
             if "text" in feature:

@@ -258,7 +258,7 @@ def _song_lines(rows: dict[str, list[Song]], ledger: list[dict[str, Any]]) -> It
 
 
 def _write_lines(file: Path, lines: Iterable[dict[str, Any]]) -> None:
-    file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))  # in ASCII: a file's name may be no text
 
 
 def _digest(value: Any) -> str:

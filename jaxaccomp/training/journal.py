@@ -79,7 +79,7 @@ class Journal:
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`; one that a killed run left half written is passed over."""
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             lines.append(json.loads(line))
         except ValueError:

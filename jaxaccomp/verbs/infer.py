@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from jaxaccomp import flags
 from jaxaccomp.arrays import BARS
-from jaxaccomp.errors import UsageError
+from jaxaccomp.errors import CollectionError, UsageError
 from jaxaccomp.generate.collection import CollectionConfig
 
 if TYPE_CHECKING:
@@ -207,7 +207,12 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) ->
         spread=arguments.spread,
     )
     print(summary.text)
-    return summary.exit_code
+    if summary.exit_code:
+        raise CollectionError(
+            f"{summary.counts['failed']} of {sum(summary.counts.values())} songs failed; the manifest in "
+            f"{arguments.out} says why of each"
+        )
+    return 0
 
 
 def _temperatures(text: str) -> tuple[float, ...]:

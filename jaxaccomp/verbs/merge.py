@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     sources = []
     for folder in arguments.folders:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder; expected the --out of a collection run")
+            raise CollectionError(f"{folder}: no such folder; expected the --out of a collection run")
         found = manifest.shards(folder) or [path for path in (folder / manifest.NAME,) if path.is_file()]
         if not found:
             raise CollectionError(f"{folder}: no manifest there; expected the --out of a collection run")

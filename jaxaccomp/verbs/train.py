@@ -167,7 +167,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
     kinds = (MusicVAEConfig, VAERecipe) if arguments.objective == "vae" else (SurrogateConfig, SurrogateRecipe)
     known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"objective", "preset"}
     try:
-        stored = json.loads(arguments.config.read_text())
+        stored = json.loads(arguments.config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # `flags.build` says so
     unknown = sorted(set(stored) - known) if isinstance(stored, dict) else []
@@ -207,7 +207,7 @@ def _settle(arguments: argparse.Namespace, settings: dict) -> None:
 
 def _stored(path: Path) -> dict:
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path}: not readable as JSON ({error}); choose another --workdir") from error
     if not isinstance(stored, dict):

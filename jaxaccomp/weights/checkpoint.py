@@ -201,7 +201,7 @@ def record(path: Path) -> dict[str, Any]:
     """
     file = path / RECORD
     try:
-        entry = json.loads(file.read_text())
+        entry = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{file}: cannot be read as JSON ({error}); fetch or export the checkpoint again"

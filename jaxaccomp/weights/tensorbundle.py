@@ -206,7 +206,7 @@ def _archived(path: Path) -> dict[str, Region]:
 def _latest(folder: Path) -> str | None:
     """The checkpoint that a training run wrote last, by its own account."""
     try:
-        text = (folder / "checkpoint").read_text()
+        text = (folder / "checkpoint").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
     match = re.search(r'^model_checkpoint_path:\s*"(.+)"', text, re.MULTILINE)

@@ -1,4 +1,5 @@
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -52,6 +53,14 @@ def test_a_tempo_change_begins_a_new_segment(tmp_path):
     found = read(tmp_path / "out")
     assert np.array_equal(found["tokens"], trio.extract(changed, limit=None))
     assert Counter(zip(found["segment"].tolist(), found["qpm"].tolist(), strict=True)) == {(0, 120): 3, (1, 150): 7}
+
+
+def test_a_name_that_is_no_text_is_no_reason_to_fail(tmp_path):
+    (tmp_path / "songs").mkdir()
+    name = os.fsdecode(b"bad\xffname.mid")
+    song(1, 20).write(tmp_path / "songs" / name)
+    windows.build(tmp_path / "songs", tmp_path / "out", WindowsConfig(), engine=here)
+    assert list(ledger(tmp_path / "out")) == [name]
 
 
 def test_the_ledger_tells_what_became_of_every_file(windows_folder):

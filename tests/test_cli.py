@@ -1,0 +1,50 @@
+"""The command line as its own process: exit codes, and terminals that know ASCII alone."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jaxaccomp import cli, demos
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "jaxaccomp", *arguments], capture_output=True, env=os.environ | environment
+    )
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_helps(verb, capsys):
+    assert cli.main([verb, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: jaxaccomp {verb}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["--nothing"], ["show"], ["show", "--nothing"]])
+def test_wrong_usage_is_2(arguments, capsys):
+    assert cli.main(arguments) == 2
+    assert "usage: jaxaccomp" in capsys.readouterr().err
+
+
+def test_an_ascii_terminal_gets_escapes(tmp_path):
+    song = tmp_path / "größer – als.mid"
+    song.write_bytes(demos.path("saints").read_bytes())
+    shown = run("show", os.fspath(song), **ASCII)
+    assert shown.returncode == 0, shown.stderr
+    assert rb"als.mid: " in shown.stdout
+    assert shown.stdout.isascii()
+    assert run("train", "vae", "--help", **ASCII).returncode == 0
+
+
+def test_a_name_that_is_no_text_is_no_reason_to_fail(tmp_path):
+    name = os.fsencode(tmp_path) + b"/bad\xffname.mid"
+    with open(name, "wb") as song:
+        song.write(demos.path("saints").read_bytes())
+    shown = run("show", os.fsdecode(name))
+    assert shown.returncode == 0, shown.stderr
+    assert b"\\udcffname.mid" in shown.stdout
