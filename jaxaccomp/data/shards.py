@@ -191,7 +191,8 @@ def read_metadata(source: str | Path) -> dict[str, Any]:
     folder = find(source)
     try:
         info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-        own = json.loads((folder / "metadata.json").read_text(encoding="utf-8")) if (folder / "metadata.json").exists() else {}
+        own_file = folder / "metadata.json"
+        own = json.loads(own_file.read_text(encoding="utf-8")) if own_file.exists() else {}
         counts = {split["name"]: [int(n) for n in split.get("shardLengths", [])] for split in info.get("splits", [])}
         return own | {"name": info["name"], "shard_lengths": counts}
     except (OSError, ValueError, KeyError, TypeError) as error:
