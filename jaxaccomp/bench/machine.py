@@ -24,27 +24,32 @@ COPY_BYTES = {"cpu": 2**28, "gpu": 2**32, "tpu": 2**30}
 """Size of the copied array, by backend: far beyond any cache."""
 
 
-def matmul_gflops(dtype: str = "float32", *, size: int | None = None, repeats: int = 5) -> float:
+def matmul_gflops(
+    dtype: str = "float32", *, size: int | None = None, repeats: int = 5, patience_s: float = 0.0
+) -> float:
     """Median speed of a square matrix product on one device, in GFLOP/s (2·size³ operations).
 
     Args:
         dtype: of the inputs; sums are float32, as everywhere in this project.
         size: width of the matrices; by default the one in PEAK_SIZE.
         repeats: timed products.
+        patience_s: see `timing.measure`.
     """
     size = size or PEAK_SIZE.get(jax.default_backend(), 4096)
     left = jax.random.normal(jax.random.key(0), (size, size), dtype)
     right = jax.random.normal(jax.random.key(1), (size, size), dtype)
     multiply = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
-    return 2 * size**3 / measure(lambda: multiply(left, right), repeats=repeats).median_s / 1e9
+    timing = measure(lambda: multiply(left, right), repeats=repeats, patience_s=patience_s)
+    return 2 * size**3 / timing.median_s / 1e9
 
 
-def copy_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5) -> float:
+def copy_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5, patience_s: float = 0.0) -> float:
     """Median memory bandwidth of one device in GB/s: a float32 array is read once and written once."""
     size_bytes = size_bytes or COPY_BYTES.get(jax.default_backend(), 2**28)
     source = jnp.zeros(size_bytes // 4, jnp.float32)
     negate = jax.jit(jnp.negative)
-    return 2 * source.nbytes / measure(lambda: negate(source), repeats=repeats).median_s / 1e9
+    timing = measure(lambda: negate(source), repeats=repeats, patience_s=patience_s)
+    return 2 * source.nbytes / timing.median_s / 1e9
 
 
 def cache_bytes() -> int:

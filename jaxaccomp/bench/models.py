@@ -34,8 +34,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="timed calls of a row (default: 7)")
     parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="repeat a row's calls for up to S seconds until other processes leave the CPUs alone (default: do not)",
+    )
+    parser.add_argument(
         "--naive", action=argparse.BooleanOptionalAction, help="also time the model in Flax's own layers"
     )
+    parser.add_argument("--rows", metavar="NAME,…", help="only these, such as encode,decode (default: all)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to spread a batch over")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline and throughput against batch size")
 
@@ -77,13 +85,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     jax.config.update("jax_enable_compilation_cache", False)  # a compile time from the disk would be none
 
     description = machine.describe()
-    before = machine.matmul_gflops(arguments.dtype, repeats=repeats)
-    bandwidth = machine.copy_gb_per_s(repeats=repeats)
-    computations = _computations(PRESETS[arguments.preset], arguments, naive)
+    patience_s = 0.0 if arguments.quick else arguments.patience
+    before = machine.matmul_gflops(arguments.dtype, repeats=repeats, patience_s=patience_s)
+    bandwidth = machine.copy_gb_per_s(repeats=repeats, patience_s=patience_s)
+    computations = _chosen(_computations(PRESETS[arguments.preset], arguments, naive), arguments.rows)
     rows = [
-        _time(computation, batch, arguments, repeats) for batch in arguments.batch_size for computation in computations
+        _time(computation, batch, arguments, repeats, patience_s)
+        for batch in arguments.batch_size
+        for computation in computations
     ]
-    after = machine.matmul_gflops(arguments.dtype, repeats=repeats)
+    after = machine.matmul_gflops(arguments.dtype, repeats=repeats, patience_s=patience_s)
     peak = (before + after) / 2
     for row in rows:
         _judge(row, peak * arguments.devices, bandwidth * arguments.devices, description["cache_bytes"])
@@ -118,24 +129,37 @@ def table(results: dict[str, Any]) -> str:
         f"matmul peak {before:,.0f} GFLOP/s before, {after:,.0f} after; copy {results['copy_gb_per_s']:.1f} GB/s; "
         f"load {about['load_1min']} at the start",
         "",
-        "| what | batch | windows/s | songs/s | of peak | bound | spread | compile | memory |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| what | batch | windows/s | songs/s | of peak | bound | spread | others | compile | memory |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
         lines.append(
             f"| {row['name'].replace('_', ' ')} | {row['batch']} | {row['windows_per_s']:,.2f} "
             f"| {row['songs_per_s']:,.2f} | {row['fraction_of_peak']:.0%} "
-            f"| {row['roofline_windows_per_s']:,.1f} ({row['bound']}) | {row['spread']:.0%} "
+            f"| {row['roofline_windows_per_s']:,.1f} ({row['bound']}) | {row['spread']:.0%} | {row['others']:.0%} "
             f"| {row['compile_s']:.1f} s | {row['peak_memory_bytes'] / 2**30:.2f} GiB |"
         )
     return "\n".join(lines)
 
 
-def _time(computation: _Computation, batch: int, arguments: argparse.Namespace, repeats: int) -> dict[str, Any]:
+def _chosen(computations: list[_Computation], names: str | None) -> list[_Computation]:
+    if names is None:
+        return computations
+    unknown = set(names.split(",")) - {computation.name for computation in computations}
+    if unknown:
+        known = ", ".join(computation.name for computation in computations)
+        raise UsageError(f"--rows {names}: no row {min(unknown)!r}; there are {known}")
+    return [computation for computation in computations if computation.name in names.split(",")]
+
+
+def _time(
+    computation: _Computation, batch: int, arguments: argparse.Namespace, repeats: int, patience_s: float
+) -> dict[str, Any]:
     from jaxaccomp.bench import machine
     from jaxaccomp.bench.timing import measure
 
-    timing = measure(computation.start(batch), repeats=repeats, warm_up=0 if arguments.quick else 1)
+    warm_up = 0 if arguments.quick else 1
+    timing = measure(computation.start(batch), repeats=repeats, warm_up=warm_up, patience_s=patience_s)
     measured = {
         "name": computation.name,
         "batch": batch,
@@ -144,6 +168,7 @@ def _time(computation: _Computation, batch: int, arguments: argparse.Namespace, 
         "songs_per_s": batch / timing.median_s / SONG_WINDOWS,
         "median_s": timing.median_s,
         "spread": timing.spread,
+        "others": timing.others,
         "repeats": len(timing.seconds),
         "compile_s": timing.compile_s,
         "peak_memory_bytes": machine.peak_memory_bytes(),

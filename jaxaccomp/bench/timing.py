@@ -1,12 +1,19 @@
-"""How long something takes: warm-up, repeats, median and spread."""
+"""How long something takes: warm-up, repeats, median and spread, and whether other processes were in the way."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
+
+QUIET = 0.05
+"""Others may take so much of the CPUs while something is timed."""
+_SAMPLE_S = 0.2
+"""The kernel counts in hundredths of a second: shorter calls are judged together."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +23,12 @@ class Timing:
     Attributes:
         first_s: the first call, in seconds: tracing and compilation, and one execution.
         seconds: each repeat after the warm-up.
+        others: share of all CPUs that other processes took during the repeats, from 0 to 1; 0 where it is unknown.
     """
 
     first_s: float
     seconds: tuple[float, ...]
+    others: float = 0.0
 
     @property
     def median_s(self) -> float:
@@ -38,7 +47,13 @@ class Timing:
 
 
 def measure(
-    compute: Callable[[], Any], *, repeats: int = 5, warm_up: int = 1, limit_s: float = 60.0, least: int = 3
+    compute: Callable[[], Any],
+    *,
+    repeats: int = 5,
+    warm_up: int = 1,
+    limit_s: float = 60.0,
+    least: int = 3,
+    patience_s: float = 0.0,
 ) -> Timing:
     """Times `compute()` until its result is ready on the device.
 
@@ -48,6 +63,8 @@ def measure(
         warm_up: how many calls after the first, which compiles, go untimed.
         limit_s: no further repeat starts once the timed ones took this long together, in seconds.
         least: this many are timed whatever they take (or `repeats`, if that is less).
+        patience_s: calls during which others took more than `QUIET` of the CPUs are repeated for so long, in seconds;
+            then the least disturbed ones count.
     """
 
     def call() -> float:
@@ -55,10 +72,43 @@ def measure(
         jax.block_until_ready(compute())
         return time.perf_counter() - start
 
+    def wanted(seconds: list[float]) -> bool:
+        return len(seconds) < repeats and (len(seconds) < least or sum(seconds) < limit_s)
+
+    def sample(already: list[float]) -> tuple[float, list[float]]:
+        """Calls enough to be judged, and the share of the CPUs that others took."""
+        before, seconds = _cpu_seconds(), []
+        while not seconds or (sum(seconds) < _SAMPLE_S and wanted(already + seconds)):
+            seconds.append(call())
+        own, busy, total = (now - then for now, then in zip(_cpu_seconds(), before, strict=True))
+        return max(0.0, busy - own) / total if total > 0 else 0.0, seconds
+
     first_s = call()
     for _ in range(warm_up):
         call()
-    seconds: list[float] = []
-    while len(seconds) < repeats and (len(seconds) < least or sum(seconds) < limit_s):
-        seconds.append(call())
-    return Timing(first_s, tuple(seconds))
+    counted: list[float] = []
+    samples: list[tuple[float, list[float]]] = []
+    deadline = time.perf_counter() + patience_s
+    while wanted(counted) and (not samples or not patience_s or time.perf_counter() < deadline):
+        samples.append(sample(counted))
+        if not patience_s or samples[-1][0] <= QUIET:
+            counted += samples[-1][1]
+    chosen: list[tuple[float, float]] = []
+    for share, seconds in sorted(samples):
+        if wanted([one for _, one in chosen]):
+            chosen += [(share, one) for one in seconds]
+    shares, chosen_s = zip(*chosen, strict=True)
+    return Timing(first_s, chosen_s, statistics.mean(shares))
+
+
+def _cpu_seconds() -> tuple[float, float, float]:
+    """CPU seconds so far: of this process, of all processes, and of all CPUs whether busy or not; zeros if unknown."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        user, nice, system, idle, waiting, hard, soft, stolen = (
+            int(field) / os.sysconf("SC_CLK_TCK") for field in fields
+        )
+    except (OSError, ValueError):
+        return 0.0, 0.0, 0.0
+    busy = user + nice + system + hard + soft + stolen
+    return time.process_time(), busy, busy + idle + waiting
