@@ -51,7 +51,8 @@ def choose(score: Score, rule: Rule = "default", track: int | str | None = None,
         score: any music.
         rule: `magenta` takes the track with most notes among programs 0 to 31; `default` weighs name, register,
             monophony, density and share of the song of every track but drums and basses.
-        track: the user's own word: an index into `score.tracks`, or a name (its part, in any letter case).
+        track: the user's own word: an index into `score.tracks`, or a name (its part, in any letter case), but no
+            drums.
         names: whether `default` may look at track names.
 
     Raises:
@@ -111,10 +112,12 @@ def windows(score: Score, choice: Choice) -> Melody:
 def _forced(score: Score, track: int | str) -> Choice:
     if isinstance(track, str) and not re.fullmatch(r"-?[0-9]+", track):
         wanted = track.casefold()
-        exact = [t for t in score.tracks if t.name.casefold() == wanted]
-        found = exact or [t for t in score.tracks if wanted in t.name.casefold()]
+        pitched = [t for t in score.tracks if not t.is_drums]
+        exact = [t for t in pitched if t.name.casefold() == wanted]
+        found = exact or [t for t in pitched if wanted in t.name.casefold()]
         if not found:
-            raise MelodyError("no-such-track", score.source, f"no track is called {track!r}; it has {_list(score)}")
+            message = f"no track is called {track!r}, drums aside; it has {_list(score)}"
+            raise MelodyError("no-such-track", score.source, message)
         return Choice(found[0].index, f"asked for by name {track!r}")
     index = int(track)
     if not 0 <= index < len(score.tracks):
