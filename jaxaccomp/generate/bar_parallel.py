@@ -1,9 +1,10 @@
 """All 16 bars at once: the sequential sampler's tokens for a few rows, in fewer steps.
 
 A bar of one part is a function of one unknown alone, the token before it: the last of the bar before. So all bars are
-decoded together after a guessed token, 16 steps of 16 times the rows. Then each song is walked from bar to bar: where a
-bar ended in another token than was guessed for the next, the next is decoded after that one, and the bars behind it as
-well, since a token that ends one bar tends to end others. That goes on until every walk finds all of its bars decoded.
+decoded together after a guessed token, 16 steps of 16 times the rows. Then each song is walked from bar to bar: a bar that was
+not decoded after the token that the bar before it ended in is decoded again. After the first of such tokens all later
+bars are decoded as well, since a token that ends one bar tends to end others. That goes on until every walk finds all of
+its bars decoded.
 
 What comes out are the sequential sampler's tokens, since noise belongs to (row, bar, step, part) and a row's sums do
 not depend on the rows beside it (see `blocks`).
@@ -86,15 +87,16 @@ def _walk(batch: int) -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray], np
         known.update(zip(map(tuple, bars.tolist()), (yield tuple(bars.T)), strict=True))
         wanted, path = set(), []
         for song in range(batch):
-            before = musicvae.NO_TOKEN
+            before, is_lost = musicvae.NO_TOKEN, False
             for bar in range(BARS):
                 tokens_T = known.get((song, bar, before))
-                if tokens_T is None:
-                    wanted.update((song, later, before) for later in range(bar, BARS))
-                    before = int(ends_BS[song, bar])
-                else:
+                if tokens_T is not None:
                     path.append(tokens_T)
                     before = ends_BS[song, bar] = int(tokens_T[-1])
+                    continue
+                last = bar + 1 if is_lost else BARS
+                wanted.update((song, later, before) for later in range(bar, last))
+                before, is_lost = int(ends_BS[song, bar]), True
         wanted -= known.keys()
     return np.stack(path).reshape(batch, STEPS)
 
