@@ -42,18 +42,27 @@ def build(kind: type[Config], arguments: argparse.Namespace, file: Path | None =
     values = dataclasses.asdict(base) if base is not None else {}
     names = {f.name for f in dataclasses.fields(kind)}
     if file is not None:
-        try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--config {file}: not readable as JSON ({error})") from error
-        if not isinstance(stored, dict):
-            raise UsageError(f"--config {file}: expected a JSON object of settings, got {type(stored).__name__}")
-        values.update({name: value for name, value in stored.items() if name in names})
+        values.update({name: value for name, value in read(file).items() if name in names})
     values.update({name: value for name, value in vars(arguments).items() if name in names})
     try:
         return configs.from_json(kind, values)
     except ConfigError as error:
         raise UsageError(str(error)) from error
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Settings by name, from a JSON file.
+
+    Raises:
+        UsageError: the file is not readable JSON, or no object.
+    """
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: settings are not readable as JSON ({error})") from error
+    if not isinstance(stored, dict):
+        raise UsageError(f"{file}: expected a JSON object of settings, got {type(stored).__name__}")
+    return stored
 
 
 def _shown(default: Any) -> str:

@@ -162,15 +162,11 @@ def _train(
 
 def _check_names(arguments: argparse.Namespace) -> None:
     """A setting of --config that no class knows is a mistake, not a wish to be ignored."""
-    if arguments.config is None or not arguments.config.exists():
+    if arguments.config is None:
         return
     kinds = (MusicVAEConfig, VAERecipe) if arguments.objective == "vae" else (SurrogateConfig, SurrogateRecipe)
     known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"objective", "preset"}
-    try:
-        stored = json.loads(arguments.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # `flags.build` says so
-    unknown = sorted(set(stored) - known) if isinstance(stored, dict) else []
+    unknown = sorted(set(flags.read(arguments.config)) - known)
     if unknown:
         raise UsageError(
             f"--config {arguments.config}: no setting is called {', '.join(unknown)}; "
@@ -185,7 +181,7 @@ def _settle(arguments: argparse.Namespace, settings: dict) -> None:
     path = arguments.workdir / "config.json"
     settings = json.loads(json.dumps({"objective": arguments.objective, **settings}))
     if path.exists():
-        stored = _stored(path)
+        stored = flags.read(path)
         names = sorted(set(stored) | set(settings))
         other = [name for name in names if name not in CHANGEABLE and stored.get(name) != settings.get(name)]
         if other:
@@ -203,13 +199,3 @@ def _settle(arguments: argparse.Namespace, settings: dict) -> None:
             unfinished.replace(path)
         except OSError as error:
             raise TrainingError(f"{path}: cannot be written ({error.strerror}); choose another --workdir") from error
-
-
-def _stored(path: Path) -> dict:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path}: not readable as JSON ({error}); choose another --workdir") from error
-    if not isinstance(stored, dict):
-        raise TrainingError(f"{path}: expected the settings of a run, got {stored!r}; choose another --workdir")
-    return stored

@@ -104,7 +104,7 @@ def test_what_makes_no_sense_is_said_in_one_sentence(flags, code, said, windows_
 @pytest.mark.parametrize("content", ['{"objective": ', "[]"])
 def test_a_damaged_record_of_the_run_is_said(content, windows_folder, tmp_path, capsys):
     (tmp_path / "config.json").write_text(content)
-    assert cli.train(["vae", "--data", str(windows_folder), "--workdir", str(tmp_path), *SIZES, *SHORT]) == 1
+    assert cli.train(["vae", "--data", str(windows_folder), "--workdir", str(tmp_path), *SIZES, *SHORT]) == 2
     assert "config.json: " in capsys.readouterr().err
 
 
