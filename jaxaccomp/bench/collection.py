@@ -127,7 +127,7 @@ def _compile(checkpoint: str, batch_size: int) -> None:
     for decode in band.decoders:
         packer = Packer(band.batch_size, music.parts)
         packer.add(Parcel(np.zeros((band.batch_size, STEPS), np.int32), np.zeros(2, np.uint32)))
-        np.asarray(decode(packer.take()))
+        decode(packer.take()).fetched()
 
 
 def _loop(band: Any, songs: Sequence[Path], out: Path) -> float:

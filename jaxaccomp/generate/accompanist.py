@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,12 +22,13 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from jaxaccomp.arrays import PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError, ConfigError
-from jaxaccomp.generate import blocks
-from jaxaccomp.generate.packer import Packer, Parcel
+from jaxaccomp.generate import blocks, presence
+from jaxaccomp.generate.packer import Packer, Parcel, Played
 from jaxaccomp.generate.sampler import Sampler
 from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
 from jaxaccomp.generate.startup import use_compilation_cache
 from jaxaccomp.models import surrogate
+from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music import midi, stitch
 from jaxaccomp.weights import checkpoint
@@ -43,15 +44,6 @@ BATCH = 64
 """Windows decoded at a time: what a long song, or many variations, are cut into."""
 
 _SAMPLER_KEY, _LATENT_KEY = 0, 1
-
-
-class Played(NamedTuple):
-    """What the model made of a batch of windows."""
-
-    z_BZ: Float[Array, "B Z"]
-    """The latents that were decoded."""
-    tokens_BLP: Int[Array, "B L parts"]
-    """Tokens of the parts asked for, in the order asked."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +175,7 @@ class Accompanist:
         missing = variations * len(song.melody_NL)
         while (batch := packer.take(partial=True)) is not None:
             played = self.play(*batch.rows, seed=seed, temperature=temperature, parts=parts, spread=spread)
-            packer.deliver(batch, np.asarray(played.tokens_BLP), np.asarray(played.z_BZ))
+            packer.deliver(batch, played.fetched())
             still_missing = sum(take.missing for take in takes)
             if progress is not None:
                 progress(missing - still_missing)
@@ -206,6 +198,7 @@ class Accompanist:
         windows_B: Int[np.ndarray, "B"],
         variations_B: Int[np.ndarray, "B"] | None = None,
         attempts_B: Int[np.ndarray, "B"] | None = None,
+        posterior: tuple[Float[np.ndarray, "B Z"], Float[np.ndarray, "B Z"]] | None = None,
         *,
         seed: int = 0,
         temperature: float | int | Sequence[float] | None = None,
@@ -219,7 +212,8 @@ class Accompanist:
             fingerprints_B2: of each row's song.
             windows_B: each row's number in its song.
             variations_B: each row's take; None: all 0.
-            attempts_B: how often each row was tried before, see `Packer`; None: all 0.
+            attempts_B: how often each row was played before, see `Packer`; None: all 0.
+            posterior: mean and standard deviation of the latents, if known; None: the surrogate hears the tune.
             seed: see `accompany`.
             temperature: see `accompany`.
             parts: see `accompany`.
@@ -234,9 +228,12 @@ class Accompanist:
         temperatures = resolve_temperature(temperature, parts)
         nothing_B = np.zeros_like(windows_B)
         numbers = (windows_B, *(nothing_B if row is None else row for row in (variations_B, attempts_B)))
-        guess = partial(_guess, self.params["surrogate"], np.uint32(seed % 2**32), np.float32(spread))
-        z_BZ, keys_B = blocks.in_blocks(guess, melody_BL, fingerprints_B2, *numbers)
-        return Played(z_BZ, self._sampler(z_BZ, keys_B, temperatures, tuple(parts)))
+        if posterior is None:
+            posterior = blocks.in_blocks(partial(_hear, self.params["surrogate"]), melody_BL)
+        doubt_B = np.take(np.array(presence.DOUBT, np.float32), numbers[-1], mode="clip")
+        draw = partial(_draw, np.uint32(seed % 2**32), np.float32(spread))
+        z_BZ, keys_B = blocks.in_blocks(draw, *posterior, fingerprints_B2, *numbers, doubt_B)
+        return Played(self._sampler(z_BZ, keys_B, temperatures, tuple(parts)), z_BZ, *posterior)
 
 
 def load(name_or_path: str | PathLike = checkpoint.DEFAULT) -> Accompanist:
@@ -274,22 +271,38 @@ def resolve_temperature(temperature: float | int | Sequence[float] | None, parts
 
 
 @blocks.jit
-def _guess(
-    params: Mapping[str, Any],
+def _hear(params: Mapping[str, Any], melody_BL: Int[Array, "B L"]) -> Posterior:
+    return surrogate.encode(params, melody_BL)
+
+
+@blocks.jit
+def _draw(
     seed: UInt32[Array, ""],
     spread: Float[Array, ""],
-    melody_BL: Int[Array, "B L"],
+    mean_BZ: Float[Array, "B Z"],
+    scale_BZ: Float[Array, "B Z"],
     fingerprints_B2: UInt32[Array, "B 2"],
     windows_B: Int[Array, "B"],
     variations_B: Int[Array, "B"],
     attempts_B: Int[Array, "B"],
+    doubt_B: Float[Array, "B"],
 ) -> tuple[Float[Array, "B Z"], Key[Array, "B"]]:
     """Latents and sampler keys of windows.
 
-    The latents' noise is the same all through a take, as far as windows are tried equally often, so that the band
+    The latents' noise is the same all through a take, as far as windows are played equally often, so that the band
     keeps its mood where the tune moves on; what differs from window to window is the posterior.
+
+    Args:
+        seed: of all random choices.
+        spread: how many standard deviations the noise is worth.
+        mean_BZ: of the posterior.
+        scale_BZ: of the posterior.
+        fingerprints_B2: of each row's song.
+        windows_B: each row's number in its song.
+        variations_B: each row's take.
+        attempts_B: how often each row was played before.
+        doubt_B: how far each row's posterior is moved to the prior, 0 to 1; see `presence`.
     """
-    mean_BZ, scale_BZ = surrogate.encode(params, melody_BL)
 
     def draw(fingerprint_2: Array, window: Array, variation: Array, attempt: Array) -> tuple[Array, Array]:
         take = jax.random.key(seed)
@@ -299,7 +312,9 @@ def _guess(
         return noise_Z, jax.random.fold_in(jax.random.fold_in(take, _SAMPLER_KEY), window)
 
     noise_BZ, keys_B = jax.vmap(draw)(fingerprints_B2, windows_B, variations_B, attempts_B)
-    return mean_BZ + spread * scale_BZ * noise_BZ, keys_B
+    doubt_B1 = doubt_B[:, None]
+    wider_BZ = scale_BZ + doubt_B1 * (1 - scale_BZ)
+    return (1 - doubt_B1) * mean_BZ + spread * wider_BZ * noise_BZ, keys_B
 
 
 def _with_melody(melody_NL: np.ndarray, tokens_NLP: np.ndarray, parts: Sequence[str]) -> np.ndarray:

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from jaxaccomp.config import require, to_json
-from jaxaccomp.generate.packer import Batch
+from jaxaccomp.generate.packer import Batch, Played
 
-_REVISION = 2
+_REVISION = 3
 """Of what the program plays; raised when the same song with the same options would get other notes."""
 
 
@@ -43,11 +43,11 @@ class Band:
     """The model on every local device.
 
     Attributes:
-        decoders: for each device, what hands it a batch and returns tokens to be.
+        decoders: for each device, what hands it a batch and returns what is played to be.
         batch_size: windows in a batch.
     """
 
-    decoders: list[Callable[[Batch], Any]]
+    decoders: list[Callable[[Batch], Played]]
     batch_size: int
 
     @classmethod
@@ -92,15 +92,14 @@ class _Model:
             return self._players[device]
 
 
-def _decode(model: _Model, device: Any, music: Music, batch: Batch) -> Any:
+def _decode(model: _Model, device: Any, music: Music, batch: Batch) -> Played:
     import jax
 
     with jax.default_device(device):
-        played = model.on(device).play(
+        return model.on(device).play(
             *batch.rows,
             seed=music.seed,
             temperature=music.temperature,
             parts=music.parts,
             spread=music.spread,
         )
-    return played.tokens_BLP

@@ -5,7 +5,6 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate import songfile
 from jaxaccomp.generate.device import Device
 from jaxaccomp.generate.manifest import DONE, FAILED, Entry
-from jaxaccomp.generate.packer import Batch, Packer, Parcel
+from jaxaccomp.generate.packer import Batch, Packer, Parcel, Played
 from jaxaccomp.generate.songfile import Heard, Settings, Verdict, Written
 from jaxaccomp.generate.workers import Job, Loss, Workers
 
@@ -94,7 +93,7 @@ class Conveyor:
     def __init__(
         self,
         workers: Workers,
-        decoders: Sequence[Callable[[Batch], Any]],
+        decoders: Sequence[Callable[[Batch], Played]],
         batch_size: int,
         settings: Settings,
         settle: Callable[[Entry], None],
@@ -140,8 +139,8 @@ class Conveyor:
                 for job, result in self._workers.results(others=[device.news for device in devices]):
                     job.tag[0](*job.tag[1:], result)
                 for device in devices:
-                    for batch, tokens_BLP in device.results():
-                        for parcel in self._packer.deliver(batch, tokens_BLP):
+                    for batch, played in device.results():
+                        for parcel in self._packer.deliver(batch, played):
                             self._write(parcel)
             self._take_time(devices)
 

@@ -7,12 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
-from typing import Any
-
-import numpy as np
 
 from jaxaccomp.errors import CollectionError, JaxAccompError
-from jaxaccomp.generate.packer import Batch
+from jaxaccomp.generate.packer import Batch, Played
 
 _IN_FLIGHT = 2
 """Batches on the device: one that computes, and one that waits to."""
@@ -29,11 +26,11 @@ class Device:
         windows: windows decoded.
     """
 
-    def __init__(self, decode: Callable[[Batch], Any]):
+    def __init__(self, decode: Callable[[Batch], Played]):
         """Starts the thread.
 
         Args:
-            decode: hands a batch to the device and returns its tokens_BLP to be, without waiting for it.
+            decode: hands a batch to the device and returns what is played to be, without waiting for it.
         """
         self.news, self._bell = Pipe(duplex=False)
         self.busy_s = 0.0
@@ -43,7 +40,7 @@ class Device:
         self.pending = 0
         self._decode = decode
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[Batch, np.ndarray | Exception]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Batch, Played | Exception]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="device", daemon=True)
         self._thread.start()
 
@@ -59,7 +56,7 @@ class Device:
         self.pending += 1
         self._batches.put(batch)
 
-    def results(self) -> Iterator[tuple[Batch, np.ndarray]]:
+    def results(self) -> Iterator[tuple[Batch, Played]]:
         """The batches that are decoded by now; never waits.
 
         Raises:
@@ -68,17 +65,17 @@ class Device:
         """
         while self.news.poll():
             self.news.recv_bytes()
-            batch, tokens_BLP = self._results.get()
+            batch, played = self._results.get()
             self.pending -= 1
-            if isinstance(tokens_BLP, JaxAccompError):
-                raise tokens_BLP
-            if isinstance(tokens_BLP, Exception):
-                reason = str(tokens_BLP).strip().splitlines() or [type(tokens_BLP).__name__]
+            if isinstance(played, JaxAccompError):
+                raise played
+            if isinstance(played, Exception):
+                reason = str(played).strip().splitlines() or [type(played).__name__]
                 raise CollectionError(
                     f"the device failed on a batch of {len(batch)} windows ({reason[0]}); try a smaller --batch-size"
-                ) from tokens_BLP
+                ) from played
             self.windows += len(batch)
-            yield batch, tokens_BLP
+            yield batch, played
 
     def close(self) -> None:
         """Ends the thread; batches under way are given up."""
@@ -94,7 +91,7 @@ class Device:
         self.close()
 
     def _work(self) -> None:
-        under_way: deque[tuple[Batch, Any, float]] = deque()
+        under_way: deque[tuple[Batch, Played, float]] = deque()
         while True:
             if len(under_way) < _IN_FLIGHT:
                 with contextlib.suppress(queue.Empty):
@@ -106,24 +103,24 @@ class Device:
             if under_way:
                 self._fetch(*under_way.popleft())
 
-    def _start(self, batch: Batch, under_way: deque[tuple[Batch, Any, float]]) -> None:
+    def _start(self, batch: Batch, under_way: deque[tuple[Batch, Played, float]]) -> None:
         started_s = time.monotonic()
         try:
             under_way.append((batch, self._decode(batch), started_s))
         except Exception as error:
             self._tell(batch, error)
 
-    def _fetch(self, batch: Batch, tokens: Any, started_s: float) -> None:
+    def _fetch(self, batch: Batch, played: Played, started_s: float) -> None:
         try:
-            tokens_BLP = np.asarray(tokens)
+            fetched = played.fetched()
         except Exception as error:
             self._tell(batch, error)
             return
         now_s = time.monotonic()
         self.busy_s += now_s - max(started_s, self.last_s or started_s)
         self.last_s = now_s
-        self._tell(batch, tokens_BLP)
+        self._tell(batch, fetched)
 
-    def _tell(self, batch: Batch, result: np.ndarray | Exception) -> None:
+    def _tell(self, batch: Batch, result: Played | Exception) -> None:
         self._results.put((batch, result))
         self._bell.send_bytes(b"!")

@@ -7,13 +7,30 @@ is the one that counts. That depends on the window alone, so a song's notes do n
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.generate import presence
+
+
+class Played(NamedTuple):
+    """What the model made of a batch of windows; arrays on a device that may still be computing them, or NumPy's."""
+
+    tokens_BLP: Int[Array | np.ndarray, "B L parts"]
+    """Tokens of the parts asked for, in the order asked."""
+    z_BZ: Float[Array | np.ndarray, "B Z"]
+    """The latents that were decoded."""
+    mean_BZ: Float[Array | np.ndarray, "B Z"]
+    """Mean of the latents, as the surrogate hears the tune."""
+    scale_BZ: Float[Array | np.ndarray, "B Z"]
+    """Their standard deviation."""
+
+    def fetched(self) -> "Played":
+        """The same as NumPy arrays, once they are computed."""
+        return Played(*map(np.asarray, self))
 
 
 @dataclass(eq=False)
@@ -25,8 +42,6 @@ class Parcel:
         fingerprint: of which its random keys are made.
         variation: number of the take.
         tag: what the caller knows it by.
-        tokens_NLP: each window's fullest try so far; settled when `missing` is 0.
-        z_NZ: the latents of these, if the caller delivers any.
         missing: windows that are not settled yet.
     """
 
@@ -34,31 +49,41 @@ class Parcel:
     fingerprint: UInt32[np.ndarray, "2"]
     variation: int = 0
     tag: Any = None
-    tokens_NLP: Int[np.ndarray, "N L P"] | None = None
-    z_NZ: Float[np.ndarray, "N Z"] | None = None
     missing: int = 0
+    _best: Played | None = None
     _fullness_N: Float[np.ndarray, "N"] | None = None
 
-    def keep(
-        self, rows: np.ndarray, tokens_BLP: np.ndarray, z_BZ: np.ndarray | None, parts: Sequence[str]
-    ) -> Int[np.ndarray, "poor"]:
+    @property
+    def tokens_NLP(self) -> Int[np.ndarray, "N L P"]:
+        """Each window's fullest try so far; settled when `missing` is 0."""
+        return self._best.tokens_BLP
+
+    @property
+    def z_NZ(self) -> Float[np.ndarray, "N Z"]:
+        """The latents of these."""
+        return self._best.z_BZ
+
+    def posterior(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the latents of windows that were played before."""
+        return self._best.mean_BZ[windows], self._best.scale_BZ[windows]
+
+    def keep(self, windows: np.ndarray, played: Played, parts: Sequence[str]) -> Int[np.ndarray, "poor"]:
         """Keeps a try of some windows where it is the fullest so far.
 
         Returns:
             The windows that have not enough yet.
         """
-        full_B = presence.fullness(self.melody_NL[rows], tokens_BLP, parts)
-        if self.tokens_NLP is None:
-            windows = len(self.melody_NL)
-            self.tokens_NLP = np.empty((windows, *tokens_BLP.shape[1:]), np.int16)  # at most 512 classes
-            self.z_NZ = None if z_BZ is None else np.empty((windows, *z_BZ.shape[1:]), z_BZ.dtype)
-            self._fullness_N = np.full(windows, -1.0)
-        fuller = full_B > self._fullness_N[rows]
-        better = rows[fuller]
-        self._fullness_N[better], self.tokens_NLP[better] = full_B[fuller], tokens_BLP[fuller]
-        if z_BZ is not None:
-            self.z_NZ[better] = z_BZ[fuller]
-        return rows[self._fullness_N[rows] < 1]
+        full_B = presence.fullness(self.melody_NL[windows], played.tokens_BLP, parts)
+        if self._best is None:
+            kinds = [np.int16, *(array.dtype for array in played[1:])]  # tokens have at most 512 classes
+            shapes = [(len(self.melody_NL), *array.shape[1:]) for array in played]
+            self._best = Played(*map(np.empty, shapes, kinds))
+            self._fullness_N = np.full(len(self.melody_NL), -1.0)
+        fuller = full_B > self._fullness_N[windows]
+        self._fullness_N[windows[fuller]] = full_B[fuller]
+        for best, new in zip(self._best, played, strict=True):
+            best[windows[fuller]] = new[fuller]
+        return windows[self._fullness_N[windows] < 1]
 
 
 @dataclass(eq=False)
@@ -70,7 +95,8 @@ class Batch:
         fingerprints_B2: of each row's song, two words a row.
         windows_B: each row's number in its song.
         variations_B: each row's take.
-        attempts_B: how often each row was tried before.
+        attempts_B: how often each row was played before.
+        posterior: mean and standard deviation of the latents [B, Z], if they are known from an earlier attempt.
         slices: (song, its windows here) from the first row on; all of a slice for the same time.
     """
 
@@ -79,25 +105,28 @@ class Batch:
     windows_B: Int[np.ndarray, "B"]
     variations_B: Int[np.ndarray, "B"]
     attempts_B: Int[np.ndarray, "B"]
+    posterior: tuple[np.ndarray, np.ndarray] | None = None
     slices: list[tuple[Parcel, np.ndarray]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.melody_BL)
 
     @property
-    def rows(self) -> tuple[np.ndarray, ...]:
+    def rows(self) -> tuple[Any, ...]:
         """What `Accompanist.play` takes."""
-        return self.melody_BL, self.fingerprints_B2, self.windows_B, self.variations_B, self.attempts_B
+        numbers = (self.windows_B, self.variations_B, self.attempts_B)
+        return self.melody_BL, self.fingerprints_B2, *numbers, self.posterior
 
 
 class Packer:
-    """A queue of windows that is filled song by song and emptied batch by batch.
+    """Two queues of windows, filled song by song and emptied batch by batch, first come, first served.
 
-    First come, first served; but those to be played again go before all others, so that their songs get away.
+    Those that are played again go first, so that their songs get away, but in batches of their own, which need not be
+    heard by the surrogate once more.
     """
 
     def __init__(self, batch_size: int, parts: Sequence[str], tries: int | None = None):
-        """Makes an empty queue.
+        """Makes an empty one.
 
         Args:
             batch_size: windows in a batch.
@@ -105,16 +134,19 @@ class Packer:
             tries: how often a window is played at most; None: as often as `presence` says.
         """
         self.batch_size = batch_size
-        self.windows = 0
         self._parts = tuple(parts)
         self._tries = presence.TRIES if tries is None else tries
-        self._queue: deque[tuple[Parcel, np.ndarray, int]] = deque()
+        self._again, self._fresh = _Queue(), _Queue()
+
+    @property
+    def windows(self) -> int:
+        """Windows that wait."""
+        return self._again.windows + self._fresh.windows
 
     def add(self, parcel: Parcel) -> None:
         """Queues all windows of a song."""
         parcel.missing = len(parcel.melody_NL)
-        self.windows += parcel.missing
-        self._queue.append((parcel, np.arange(parcel.missing, dtype=np.int32), 0))
+        self._fresh.add(parcel, np.arange(parcel.missing, dtype=np.int32), 0)
 
     def take(self, partial: bool = False) -> Batch | None:
         """The next batch, or None.
@@ -122,31 +154,13 @@ class Packer:
         Args:
             partial: also gives a batch that is not full, because nothing more will come for now.
         """
-        size = min(self.batch_size, self.windows)
-        if not size or (size < self.batch_size and not partial):
-            return None
-        numbers = (np.empty(size, np.int32) for _ in range(3))
-        batch = Batch(np.empty((size, STEPS), np.int32), np.empty((size, 2), np.uint32), *numbers)
-        at = 0
-        while at < size:
-            parcel, windows, attempt = self._queue.popleft()
-            windows, rest = windows[: size - at], windows[size - at :]
-            here = slice(at, at + len(windows))
-            batch.melody_BL[here] = parcel.melody_NL[windows]
-            batch.fingerprints_B2[here] = parcel.fingerprint
-            batch.windows_B[here] = windows
-            batch.variations_B[here] = parcel.variation
-            batch.attempts_B[here] = attempt
-            batch.slices.append((parcel, windows))
-            if len(rest):
-                self._queue.appendleft((parcel, rest, attempt))
-            at = here.stop
-        self.windows -= size
-        return batch
+        for least in (self.batch_size, 1) if partial else (self.batch_size,):
+            for queue in (self._again, self._fresh):
+                if queue.windows >= least:
+                    return queue.take(min(self.batch_size, queue.windows))
+        return None
 
-    def deliver(
-        self, batch: Batch, tokens_BLP: Int[np.ndarray, "B L P"], z_BZ: Float[np.ndarray, "B Z"] | None = None
-    ) -> list[Parcel]:
+    def deliver(self, batch: Batch, played: Played) -> list[Parcel]:
         """Hands decoded rows to their songs, and queues those again that had better be played again.
 
         Returns:
@@ -155,14 +169,49 @@ class Packer:
         whole, at = [], 0
         for parcel, windows in batch.slices:
             here = slice(at, at + len(windows))
-            poor = parcel.keep(windows, tokens_BLP[here], None if z_BZ is None else z_BZ[here], self._parts)
+            poor = parcel.keep(windows, Played(*(array[here] for array in played)), self._parts)
             attempt = int(batch.attempts_B[at]) + 1
-            if len(poor) and attempt < self._tries:
-                self._queue.appendleft((parcel, poor, attempt))
-                self.windows += len(poor)
-                parcel.missing += len(poor)
             parcel.missing -= len(windows)
+            if len(poor) and attempt < self._tries:
+                parcel.missing += len(poor)
+                self._again.add(parcel, poor, attempt)
             if not parcel.missing:
                 whole.append(parcel)
             at = here.stop
         return whole
+
+
+class _Queue:
+    """Windows that were all played before, or none of them."""
+
+    def __init__(self) -> None:
+        self.windows = 0
+        self._entries: deque[tuple[Parcel, np.ndarray, int]] = deque()
+
+    def add(self, parcel: Parcel, windows: np.ndarray, attempt: int) -> None:
+        self.windows += len(windows)
+        self._entries.append((parcel, windows, attempt))
+
+    def take(self, size: int) -> Batch:
+        numbers = (np.empty(size, np.int32) for _ in range(3))
+        batch = Batch(np.empty((size, STEPS), np.int32), np.empty((size, 2), np.uint32), *numbers)
+        posteriors, at = [], 0
+        while at < size:
+            parcel, windows, attempt = self._entries.popleft()
+            windows, rest = windows[: size - at], windows[size - at :]
+            here = slice(at, at + len(windows))
+            batch.melody_BL[here] = parcel.melody_NL[windows]
+            batch.fingerprints_B2[here] = parcel.fingerprint
+            batch.windows_B[here] = windows
+            batch.variations_B[here] = parcel.variation
+            batch.attempts_B[here] = attempt
+            batch.slices.append((parcel, windows))
+            if attempt:
+                posteriors.append(parcel.posterior(windows))
+            if len(rest):
+                self._entries.appendleft((parcel, rest, attempt))
+            at = here.stop
+        if posteriors:
+            batch.posterior = tuple(map(np.concatenate, zip(*posteriors, strict=True)))
+        self.windows -= size
+        return batch

@@ -9,7 +9,7 @@ import pytest
 
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate.device import Device
-from jaxaccomp.generate.packer import Packer, Parcel
+from jaxaccomp.generate.packer import Packer, Parcel, Played
 from jaxaccomp.generate.workers import Job, Loss, Workers
 
 
@@ -105,7 +105,13 @@ def _parcels(counts, seed=0):
 
 def _decode(batch):
     mixed_BL = batch.melody_BL + batch.windows_B[:, None] + (batch.fingerprints_B2[:, :1] % 300).astype(np.int32)
-    return np.stack([mixed_BL, 2 * mixed_BL], axis=-1) % 512
+    return _played(np.stack([mixed_BL, 2 * mixed_BL], axis=-1) % 512, batch)
+
+
+def _played(tokens_BLP, batch):
+    """The latent tells attempt and window, the posterior the window."""
+    window_B1 = batch.windows_B[:, None].astype(np.float32)
+    return Played(tokens_BLP, np.hstack([batch.attempts_B[:, None], window_B1]), window_B1, -window_B1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 1000])
@@ -125,8 +131,8 @@ def test_every_token_comes_back_to_its_song(batch_size):
                 continue
             if device.pending:
                 device.news.poll(5)
-            for batch, tokens_BLP in device.results():
-                whole += packer.deliver(batch, tokens_BLP)
+            for batch, played in device.results():
+                whole += packer.deliver(batch, played)
     assert [parcel.tag for parcel in whole] == list(range(len(counts)))
     assert set(sizes[:-1]) <= {batch_size}, "only the last batch is not full"
     assert device.windows == sum(counts)
@@ -135,31 +141,41 @@ def test_every_token_comes_back_to_its_song(batch_size):
         np.testing.assert_array_equal(parcel.tokens_NLP[..., 0], expected % 512)
 
 
-def test_windows_that_rest_are_queued_again_before_all_others():
-    """Attempt 0 gives silence in odd windows; attempt 1 gives notes in all but the last, which stays as it is."""
+def test_windows_that_rest_are_played_again_in_batches_of_their_own_and_first():
+    """Attempt 0 gives silence in odd windows; attempt 1 gives notes in all but the ninth, which stays as it is."""
 
     def decode(batch):
+        if batch.posterior is not None:
+            assert (batch.posterior[0][:, 0] == batch.windows_B).all()
+            assert (batch.posterior[1][:, 0] == -batch.windows_B).all()
         plays_B = (batch.windows_B % 2 == 0) | (batch.attempts_B > 0) & (batch.windows_B < 9)
-        return np.broadcast_to(np.where(plays_B, 40 + batch.attempts_B, 0)[:, None, None], (len(batch), 256, 2))
+        tokens_B = np.where(plays_B, 40 + batch.attempts_B, 0)
+        return _played(np.broadcast_to(tokens_B[:, None, None], (len(batch), 256, 2)), batch)
 
     parcels = _parcels([10, 3])
     for parcel in parcels:
         parcel.melody_NL[:] = 60
-    packer, rounds = Packer(8, PARTS, tries=3), []
+    packer, batches = Packer(4, PARTS, tries=3), []
     for parcel in parcels:
         packer.add(parcel)
-    while (batch := packer.take(partial=True)) is not None:
+    while (batch := packer.take() or packer.take(partial=True)) is not None:
         songs = [parcel.tag for parcel, windows in batch.slices for _ in windows]
-        rows = list(zip(songs, batch.windows_B.tolist(), batch.attempts_B.tolist(), strict=True))
-        rounds.append((rows, [parcel.tag for parcel in packer.deliver(batch, decode(batch))]))
-    assert rounds == [
-        ([(0, n, 0) for n in range(8)], []),
-        ([(0, 1, 1), (0, 3, 1), (0, 5, 1), (0, 7, 1), (0, 8, 0), (0, 9, 0), (1, 0, 0), (1, 1, 0)], []),
-        ([(1, 1, 1), (0, 9, 1), (1, 2, 0)], [1]),
-        ([(0, 9, 2)], [0]),
+        rows = list(zip(songs, batch.windows_B.tolist(), strict=True))
+        again = batch.posterior is not None
+        assert again == bool(batch.attempts_B.all())
+        batches.append((rows, again, [parcel.tag for parcel in packer.deliver(batch, decode(batch))]))
+    assert batches == [
+        ([(0, 0), (0, 1), (0, 2), (0, 3)], False, []),
+        ([(0, 4), (0, 5), (0, 6), (0, 7)], False, []),
+        ([(0, 1), (0, 3), (0, 5), (0, 7)], True, []),
+        ([(0, 8), (0, 9), (1, 0), (1, 1)], False, []),
+        ([(0, 9), (1, 1)], True, []),
+        ([(0, 9)], True, [0]),
+        ([(1, 2)], False, [1]),
     ]
     assert packer.windows == 0
     assert parcels[0].tokens_NLP[:, 0, 0].tolist() == [40, 41, 40, 41, 40, 41, 40, 41, 40, 0]
+    assert parcels[0].z_NZ.tolist() == [[n % 2 if n < 9 else 0, n] for n in range(10)]
     assert parcels[1].tokens_NLP[:, 255, 1].tolist() == [40, 41, 40]
 
 
