@@ -35,9 +35,9 @@ class Carry(NamedTuple):
     h_BH: Float[AnyArray, "B H"]
 
 
-def zero_carry(batch: int, units: int) -> Carry:
+def zero_carry(batch: int, units: int, dtype: Any = jnp.float32) -> Carry:
     """The state before the first step of an encoder layer."""
-    return Carry(jnp.zeros((batch, units)), jnp.zeros((batch, units)))
+    return Carry(jnp.zeros((batch, units), dtype), jnp.zeros((batch, units), dtype))
 
 
 def carries_from(state_BX: Float[AnyArray, "B X"], sizes: tuple[int, ...]) -> tuple[Carry, ...]:
@@ -50,10 +50,15 @@ def carries_from(state_BX: Float[AnyArray, "B X"], sizes: tuple[int, ...]) -> tu
 
 
 def matmul(x: AnyArray, kernel: AnyArray, dtype: Any = None) -> AnyArray:
-    """`x @ kernel`, operands rounded to `dtype` if given, always summed in float32."""
+    """`x @ kernel`, operands rounded to `dtype` if given, always summed as `sum_type` says."""
     if dtype is not None:
         x, kernel = x.astype(dtype), kernel.astype(dtype)
-    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+    return jnp.matmul(x, kernel, preferred_element_type=sum_type(x, kernel))
+
+
+def sum_type(*arrays: AnyArray) -> Any:
+    """The type of sums and cell states: float32, or float64 where JAX is told to use it and parameters have it."""
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
 
 def token_gates(table_VG: Float[AnyArray, "V G"], tokens: Int[AnyArray, "*N"]) -> Float[AnyArray, "*N G"]:
@@ -148,7 +153,7 @@ def scan(
     Returns:
         The last state and the outputs, in the order of the input.
     """
-    share = jnp.zeros(gates_LBG.shape[-1:]) if share is None else share
+    share = jnp.zeros(gates_LBG.shape[-1:], gates_LBG.dtype) if share is None else share
     return scan_lanes((Lane(kernel_HG, gates_LBG, share, carry, reverse),), lengths_B, dtype)[0]
 
 
@@ -195,7 +200,7 @@ def _lockstep(dtype, backwards, lanes, inside_LB1):
 def _forward(dtype, backwards, lanes, inside_LB1, keep):
     steps, rows, _ = lanes[0][1].shape
     kernels = tuple(lane[0] if dtype is None else lane[0].astype(dtype) for lane in lanes)
-    blank = tuple(jnp.zeros((steps, rows, kernel.shape[0])) for kernel in kernels)
+    blank = tuple(jnp.zeros((steps, rows, lane[0].shape[0]), lane[3].h_BH.dtype) for lane in lanes)
 
     def one(kernel_HG, share, back, carry, buffers, n):
         gates_LBG, h_LBH, c_LBH = buffers
@@ -280,7 +285,7 @@ def _lockstep_backward(dtype, backwards, residuals, cotangents):
         return tuple(one(*of_lane, n) for of_lane in of_lanes)
 
     states = tuple(
-        (d_carry, jnp.zeros(a_LBG.shape[1:]), jnp.zeros(a_LBG.shape))
+        (d_carry, jnp.zeros_like(a_LBG[0]), jnp.zeros_like(a_LBG))
         for d_carry, a_LBG in zip(d_carries, activated, strict=True)
     )
     states = jax.lax.fori_loop(0, steps, body, states)
@@ -289,7 +294,7 @@ def _lockstep_backward(dtype, backwards, residuals, cotangents):
         states, outputs, starts, backwards, each_row, strict=True
     ):
         before_LBH = _before(h_LBH, start.h_BH, back, inside_LB1)
-        d_kernel_HG = jnp.matmul(_rows(before_LBH).T, _rows(d_gates_LBG), preferred_element_type=jnp.float32)
+        d_kernel_HG = matmul(_rows(before_LBH).T, _rows(d_gates_LBG))
         d_lanes.append((d_kernel_HG, d_gates_LBG, d_share_BG if own else _sum_rows(d_share_BG), d_carry))
     return tuple(d_lanes), None
 
@@ -303,7 +308,7 @@ def _rows(x_LBX: AnyArray) -> AnyArray:
 
 def _sum_rows(x_BX: AnyArray) -> AnyArray:
     """Sum over rows as a product: XLA on CPUs is slow at reductions over a leading dimension."""
-    return jnp.ones(x_BX.shape[0]) @ x_BX
+    return jnp.ones(x_BX.shape[0], x_BX.dtype) @ x_BX
 
 
 def bidirectional(
@@ -334,7 +339,8 @@ def bidirectional(
             kernel, bias_G = layer[side]["kernel"], layer[side]["bias"]
             units = bias_G.shape[0] // 4
             gates_LBG = gates[side] if h_LBX is None else matmul(h_LBX, kernel[:-units], dtype)
-            lanes.append(Lane(kernel[-units:], gates_LBG, bias_G, zero_carry(rows, units), side == "backward"))
+            carry = zero_carry(rows, units, sum_type(bias_G))
+            lanes.append(Lane(kernel[-units:], gates_LBG, bias_G, carry, side == "backward"))
         done = scan_lanes(lanes, lengths_B, dtype)
         h_LBX = jnp.concatenate([h_LBH for _, h_LBH in done], axis=-1)
     return jnp.concatenate([last.h_BH for last, _ in done], axis=-1)

@@ -145,7 +145,7 @@ def conduct(params: Params, z_BZ: Float[AnyArray, "B Z"], dtype: Any = None) -> 
     h_SBH = None
     for layer, size, carry in zip(layers, sizes, lstm.carries_from(state_BX, sizes), strict=True):
         if h_SBH is None:  # the input is a constant zero
-            gates_SBG = jnp.zeros((BARS, z_BZ.shape[0], 4 * size))
+            gates_SBG = jnp.zeros((BARS, z_BZ.shape[0], 4 * size), state_BX.dtype)
         else:
             gates_SBG = lstm.matmul(h_SBH, layer["kernel"][:-size], dtype)
         _, h_SBH = lstm.scan(layer["kernel"][-size:], gates_SBG, carry, dtype=dtype, share=layer["bias"])

@@ -125,6 +125,26 @@ def test_loss_and_every_gradient_are_the_references(reference, training):
     assert not np.asarray(gradient["conductor"]["layer_0"]["kernel"])[0].any(), "the row of the constant zero"
 
 
+@pytest.fixture
+def double():
+    """Lets JAX compute in float64, as for a comparison beyond float32's rounding."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_float64_is_allowed_parameters_decide(reference, training, double, dtype):
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), reference[1])
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params, training)
+    assert value.dtype == dtype
+    np.testing.assert_allclose(value, training["step1234/loss"], rtol=3e-7)
+    for name, found in porting.names_from_params(gradient).items():
+        assert found.dtype == dtype, name
+        expected = training[f"grad/{name}"]
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+
+
 def test_bfloat16_is_near(reference, inputs, forced):
     config, params = reference
     model = MusicVAE(config, dtype=jnp.bfloat16)
