@@ -31,9 +31,10 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m jaxaccomp VERB …` and the `jaxaccomp` command."""
     _print_anything()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    owns_process = arguments is None
+    arguments = list(sys.argv[1:] if owns_process else arguments)
     if arguments and arguments[0] in VERBS:
-        return _run(arguments[0], arguments[1:], f"jaxaccomp {arguments[0]}")
+        return _run(arguments[0], arguments[1:], f"jaxaccomp {arguments[0]}", owns_process)
     width = max(map(len, VERBS))
     parser = argparse.ArgumentParser(
         prog="jaxaccomp",
@@ -54,21 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def infer(arguments: Sequence[str] | None = None) -> int:
     """`python infer.py …`."""
-    return _run("infer", sys.argv[1:] if arguments is None else arguments, "infer.py")
+    return _run("infer", sys.argv[1:] if arguments is None else arguments, "infer.py", arguments is None)
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
     """`python train.py surrogate|vae …`."""
-    return _run("train", sys.argv[1:] if arguments is None else arguments, "train.py")
+    return _run("train", sys.argv[1:] if arguments is None else arguments, "train.py", arguments is None)
 
 
-def _run(verb: str, arguments: Sequence[str], program: str) -> int:
+def _run(verb: str, arguments: Sequence[str], program: str, owns_process: bool) -> int:
     _print_anything()
     module = import_module(f"jaxaccomp.verbs.{verb}")
     parser = argparse.ArgumentParser(
         prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_flags(parser)
+    parser.set_defaults(owns_process=owns_process)  # a verb may start its own process anew, but not a caller's
     try:
         return module.run(parser.parse_args(arguments))
     except SystemExit as stop:  # argparse: --help, or a flag it does not know

@@ -31,6 +31,20 @@ def test_wrong_usage_is_2(arguments, capsys):
     assert "usage: jaxaccomp" in capsys.readouterr().err
 
 
+def test_a_callers_process_is_not_started_anew(tmp_path):
+    script = f"""
+import sys
+from jaxaccomp import cli
+from jaxaccomp.training import runtime
+runtime.os.execve = lambda *_: sys.exit("started anew")
+code = cli.main(["train", "vae", "--data", "nowhere", "--workdir", {os.fspath(tmp_path / "run")!r}])
+print("came back with", code)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert found.stdout == "came back with 1\n", found.stderr
+
+
 def test_an_ascii_terminal_gets_escapes(tmp_path):
     song = tmp_path / "größer – als.mid"
     song.write_bytes(demos.path("saints").read_bytes())

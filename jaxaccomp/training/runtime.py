@@ -42,7 +42,7 @@ def join_processes() -> None:
 
 
 def use_cores(batch_size: int) -> None:
-    """On a Linux machine without accelerator, starts this program again as one virtual device for each core.
+    """On a Linux machine without accelerator, starts this process again as one virtual device for each core.
 
     Two devices of one thread train faster than one of two threads: the scans of a step are too short to be cut. The
     number of devices and the allocator's settings are read once, when a process starts, hence the new start.

@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxaccomp.training import runtime
 
     runtime.join_processes()
-    runtime.use_cores(arguments.batch_size * runtime.MOST_REPLICAS)
+    if arguments.owns_process:
+        runtime.use_cores(arguments.batch_size * runtime.MOST_REPLICAS)
     startup.use_compilation_cache()
     from jaxaccomp.data import latents, shards
 

@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         recipe = flags.build(SurrogateRecipe, arguments, arguments.config, SURROGATE_PRESETS[arguments.preset])
     runtime.join_processes()
-    runtime.use_cores(recipe.batch_size // recipe.accumulation)
+    if arguments.owns_process:
+        runtime.use_cores(recipe.batch_size // recipe.accumulation)
     use_compilation_cache()
     return (_vae if arguments.objective == "vae" else _surrogate)(arguments, recipe)
 
