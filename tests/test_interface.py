@@ -26,6 +26,9 @@ def test_ported_parameters_go_straight_into_every_call(golden, tmp_path):
         config, params, inputs["z_fixed"], keys_B, temperature=0, parts=("melody", "bass", "drums")
     )
     np.testing.assert_array_equal(played_BLP, outputs["greedy/tokens"])
+    for temperature in ([0, 0.0, 0], np.float32(0), np.zeros(3), jax.numpy.zeros(3)):
+        again_BLP = sampler.sample(config, params, inputs["z_fixed"], keys_B, temperature, ["melody", "bass", "drums"])
+        np.testing.assert_array_equal(again_BLP, played_BLP)
     assert trio.to_score(np.asarray(played_BLP[0]), qpm=120).tracks
 
     checkpoint.save(tmp_path / "ported", config, params)

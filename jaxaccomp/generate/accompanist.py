@@ -24,7 +24,7 @@ from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.generate import blocks, presence
 from jaxaccomp.generate.packer import Packer, Parcel, Played
-from jaxaccomp.generate.sampler import Sampler
+from jaxaccomp.generate.sampler import Sampler, Temperature
 from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
 from jaxaccomp.generate.startup import use_compilation_cache
 from jaxaccomp.models import surrogate
@@ -105,7 +105,7 @@ class Accompanist:
         self,
         song: midi.Score | str | PathLike | bytes,
         seed: int = 0,
-        temperature: float | int | Sequence[float] | None = None,
+        temperature: Temperature | None = None,
         variations: int = 1,
         *,
         melody: str | int = "default",
@@ -155,7 +155,7 @@ class Accompanist:
         song: Song,
         *,
         seed: int = 0,
-        temperature: float | int | Sequence[float] | None = None,
+        temperature: Temperature | None = None,
         variations: int = 1,
         keep: str = "melody",
         parts: Sequence[str] = PLAYED,
@@ -201,7 +201,7 @@ class Accompanist:
         posterior: tuple[Float[np.ndarray, "B Z"], Float[np.ndarray, "B Z"]] | None = None,
         *,
         seed: int = 0,
-        temperature: float | int | Sequence[float] | None = None,
+        temperature: Temperature | None = None,
         parts: Sequence[str] = PLAYED,
         spread: float | int = DEFAULT_SPREAD,
     ) -> Played:
@@ -252,7 +252,7 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT) -> Accompanist:
         raise CheckpointError(f"{name_or_path}: {error}") from error
 
 
-def resolve_temperature(temperature: float | int | Sequence[float] | None, parts: Sequence[str]) -> tuple[float, ...]:
+def resolve_temperature(temperature: Temperature | None, parts: Sequence[str]) -> tuple[float, ...]:
     """One temperature for each part.
 
     Raises:

@@ -31,6 +31,9 @@ __all__ = ["Sampler", "bucket", "sample"]
 
 DEFAULT_TEMPERATURE = 0.1
 
+Temperature = float | int | np.number | Sequence[float | int] | Array | np.ndarray
+"""One number for all, or several; see `sample`."""
+
 
 class Sampler:
     """A model ready to decode: its parameters are checked, rounded and placed on the devices once.
@@ -75,7 +78,7 @@ class Sampler:
         self,
         z_BZ: Float[Array | np.ndarray, "B Z"],
         keys_B: Key[Array, "B"],
-        temperature: float | int | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
+        temperature: Temperature = DEFAULT_TEMPERATURE,
         parts: Sequence[str] = ("bass", "drums"),
         top_p: float | None = None,
     ) -> Int[Array, "B L parts"]:
@@ -121,7 +124,7 @@ def sample(
     params: Mapping[str, Any],
     z_BZ: Float[Array | np.ndarray, "B Z"],
     keys_B: Key[Array, "B"],
-    temperature: float | int | Sequence[float] | Array | np.ndarray = DEFAULT_TEMPERATURE,
+    temperature: Temperature = DEFAULT_TEMPERATURE,
     parts: Sequence[str] = ("bass", "drums"),
     *,
     top_p: float | None = None,
