@@ -24,11 +24,16 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
+_MODULES = ("arrays", "config", "errors")
+
+
 def __getattr__(name: str):
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxaccomp' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__():
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

@@ -1,5 +1,8 @@
 """What other programs call, as they would: with NumPy arrays, whole numbers, and what one call gives to the next."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 
@@ -36,3 +39,14 @@ def test_ported_parameters_go_straight_into_every_call(golden, tmp_path):
     assert stored.musicvae == config
     assert stored.surrogate is None
     assert loaded["surrogate"] is None
+
+
+def test_the_package_names_its_configs_and_loads_no_jax():
+    script = """
+import sys, jaxaccomp
+assert jaxaccomp.config.PRESETS is jaxaccomp.PRESETS
+assert issubclass(jaxaccomp.errors.MidiError, jaxaccomp.JaxAccompError)
+print(sorted({"jax", "flax", "optax", "tensorflow", "matplotlib"} & set(sys.modules)), hasattr(jaxaccomp, "nothing"))
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout == "[] False\n", found.stderr
