@@ -67,5 +67,9 @@ class CollectionError(JaxAccompError):
     """A batch run over a collection cannot start or go on."""
 
 
+class WorkerError(JaxAccompError):
+    """Worker processes cannot be started."""
+
+
 class RenderError(JaxAccompError):
     """A picture or a sound cannot be made, mostly because a program or sound font is missing."""

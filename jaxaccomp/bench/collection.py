@@ -72,6 +72,7 @@ def table(results: dict[str, Any]) -> str:
         ("songs/s", f"{results['songs_per_s']:.2f}"),
         ("windows/s", f"{results['windows_per_s']:.1f}"),
         ("windows/s, first to last", f"{results['windows'] / results['decode_s']:.1f}"),
+        ("tries/s, first to last", f"{results['tries'] / results['decode_s']:.1f}"),
         ("device busy", f"{results['device_busy_share']:.1%} of {results['decode_s']:.1f} s"),
         ("plain loop, songs/s", f"{results['loop_songs_per_s']:.2f} ({results['loop_songs']} songs)"),
         ("ratio", f"{results['ratio_to_loop']:.2f}"),

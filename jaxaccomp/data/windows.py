@@ -9,8 +9,9 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from tqdm import tqdm
 
 from jaxaccomp import config as configs
 from jaxaccomp.arrays import STEPS
-from jaxaccomp.data import clusters, pool, shards, staging
+from jaxaccomp.data import clusters, shards, staging
 from jaxaccomp.data.staging import Archive, Job, WindowsConfig
 from jaxaccomp.errors import DatasetError
+from jaxaccomp.workers import Loss, Workers
 
 NAME = "trio_windows"
 LEDGER = "ledger.jsonl"
@@ -44,6 +46,8 @@ EXAMPLES_PER_SHARD = 32768
 FILE_SECONDS = 120.0
 """A worker that takes longer over one file is killed."""
 _SHARD_SECONDS = 7200.0
+_MEMORY_MIB = 4096
+"""What a worker may take beside what it starts with; a file that wants more is refused, the machine stays usable."""
 _EXAMPLES_WORTH_A_PROCESS = 10000
 
 Engine = Callable[[Callable[[Any], Any], list[Any], float], Iterable[tuple[Any, Any]]]
@@ -89,7 +93,7 @@ def build(
         config: which windows to take.
         workers: processes.
         shard_count: shards of each split; default one for each 32,768 windows.
-        engine: what runs the work; default a pool of `workers` processes on this machine.
+        engine: what runs the work; default `workers` processes on this machine.
         progress: shows how far it is, called as `tqdm` is.
 
     Returns:
@@ -98,7 +102,7 @@ def build(
     Raises:
         DatasetError: no MIDI files, or the folder holds a dataset of other files or options.
     """
-    engine = engine or (lambda function, jobs, limit_s: pool.run(function, jobs, workers, limit_s))
+    engine = engine or partial(_in_workers, workers)
     if not source.is_dir():
         raise DatasetError(f"{source}: no such folder; expected a folder of MIDI files")
     files = list(staging.find(source))
@@ -129,6 +133,14 @@ def build(
     return _finished(folder, identity)
 
 
+def _in_workers(
+    count: int, function: Callable[[Any], Any], jobs: Sequence[Any], limit_s: float
+) -> Iterator[tuple[Any, Any]]:
+    limits = {"time_limit_s": limit_s, "memory_limit_mib": _MEMORY_MIB}
+    with Workers(min(count, len(jobs)), **limits, preload=[function.__module__]) as workers:
+        yield from workers.each(function, jobs)
+
+
 def _stage(
     source: Path,
     files: list[tuple[str, Any]],
@@ -148,10 +160,10 @@ def _stage(
             jobs.append(Job(str(source / name), str(archive), config))
     done = engine(staging.stage, jobs, FILE_SECONDS)
     for job, result in progress(done, total=len(jobs), desc="reading", unit="file", disable=None):
-        if isinstance(result, pool.Lost) and result.reason == "error":  # whatever is the file's fault is in an archive
-            raise DatasetError(f"{job.archive}: cannot be written ({result.message}); run the command again")
-        if isinstance(result, pool.Lost):
-            staging.write(job.archive, staging.refusal(result.reason, f"{job.file}: {result.message}"), {})
+        if isinstance(result, Loss) and result.code == "unexpected":  # whatever is the file's fault is in an archive
+            raise DatasetError(f"{job.archive}: cannot be written ({result.reason}); run the command again")
+        if isinstance(result, Loss):
+            staging.write(job.archive, staging.refusal(result.code, f"{job.file}: {result.reason}"), {})
     return archives
 
 
@@ -226,8 +238,8 @@ def _write_shards(
     else:
         done = engine(write_shard, jobs, _SHARD_SECONDS)
     for job, result in progress(done, total=len(jobs), desc="writing", unit="shard", disable=None):
-        if isinstance(result, pool.Lost):
-            raise DatasetError(f"{job.file}: the shard cannot be written ({result.message}); run the command again")
+        if isinstance(result, Loss):
+            raise DatasetError(f"{job.file}: the shard cannot be written ({result.reason}); run the command again")
 
 
 def _parts(songs: list[Song], wanted: range) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -16,7 +16,7 @@ from jaxaccomp.generate.band import Band
 from jaxaccomp.generate.conveyor import Conveyor, Order
 from jaxaccomp.generate.manifest import Entry
 from jaxaccomp.generate.songfile import Settings
-from jaxaccomp.generate.workers import Workers
+from jaxaccomp.workers import Workers
 
 _SONGS_IN_BUNDLE = 64
 

@@ -28,7 +28,7 @@ from jaxaccomp.generate.conveyor import Clock, Conveyor, Order
 from jaxaccomp.generate.inputs import Inputs
 from jaxaccomp.generate.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
 from jaxaccomp.generate.songfile import RETRIED, Settings
-from jaxaccomp.generate.workers import Workers
+from jaxaccomp.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +240,7 @@ def _summary(book: Manifest, songs: Inputs, clock: Clock, fresh: int, elapsed_s:
         "songs_per_s": fresh / elapsed_s,
         "windows": float(clock.windows),
         "windows_per_s": clock.windows / elapsed_s,
+        "tries": float(clock.tries),
         "device_busy_share": clock.busy_s / clock.decode_s if clock.decode_s else 0.0,
         "decode_s": clock.decode_s,
         "device_s": clock.busy_s,
@@ -255,8 +256,9 @@ def _summary(book: Manifest, songs: Inputs, clock: Clock, fresh: int, elapsed_s:
     lines += [f"  {status:8}{code:20}{number:8}" for (status, code), number in sorted(reasons.items())]
     if fresh:
         lines += [
-            f"  speed   {figures['songs_per_s']:.1f} songs/s, {figures['windows_per_s']:.1f} windows/s; "
-            f"device busy {figures['device_busy_share']:.0%} of the {clock.decode_s:.1f} s from first to last batch",
+            f"  speed   {figures['songs_per_s']:.1f} songs/s, {figures['windows_per_s']:.1f} windows/s"
+            + (f", each played {clock.tries / clock.windows:.1f} times; " if clock.tries and clock.windows else "; ")
+            + f"device busy {figures['device_busy_share']:.0%} of the {clock.decode_s:.1f} s from first to last batch",
             f"  time    {elapsed_s:.1f} s in all; device {clock.busy_s:.1f} s; workers read {clock.read_s:.1f} s, "
             f"wrote {clock.write_s:.1f} s",
             f"  twins   {clock.twins} songs of the same content as another, decoded once" if clock.twins else "",

@@ -14,7 +14,7 @@ from jaxaccomp.generate.device import Device
 from jaxaccomp.generate.manifest import DONE, FAILED, Entry
 from jaxaccomp.generate.packer import Batch, Packer, Parcel, Played
 from jaxaccomp.generate.songfile import Heard, Settings, Verdict, Written
-from jaxaccomp.generate.workers import Job, Loss, Workers
+from jaxaccomp.workers import Job, Loss, Workers
 
 _AHEAD_BATCHES = 3
 """Batches of windows that are prepared before the device asks for them; what lies further ahead waits on disk."""
@@ -47,7 +47,8 @@ class Clock:
         write_s: time of workers that wrote songs, all together.
         busy_s: time in which devices had work, on average over them.
         decode_s: from the first batch to the last.
-        windows: windows decoded.
+        windows: windows of the songs that were decoded.
+        tries: windows decoded, each as often as it was played.
         twins: songs whose content had been decoded already.
         deaths: workers that died.
         slowest: (seconds of a worker, name) of the songs that took longest.
@@ -58,6 +59,7 @@ class Clock:
     busy_s: float = 0.0
     decode_s: float = 0.0
     windows: int = 0
+    tries: int = 0
     twins: int = 0
     deaths: int = 0
     slowest: list[tuple[float, str]] = field(default_factory=list)
@@ -159,7 +161,7 @@ class Conveyor:
             span_s = max(device.last_s for device in used) - min(device.first_s for device in used)
             self.clock.decode_s += span_s
             self.clock.busy_s += sum(device.busy_s for device in used) / len(devices)
-            self.clock.windows += sum(device.windows for device in used)
+            self.clock.tries += sum(device.windows for device in used)
 
     def _has_room(self) -> bool:
         ahead = self._packer.windows < _AHEAD_BATCHES * self._packer.batch_size * len(self._decoders)
@@ -204,6 +206,7 @@ class Conveyor:
     def _write(self, parcel: Parcel) -> None:
         bundle: _Bundle = parcel.tag
         bundle.is_written = True
+        self.clock.windows += len(parcel.melody_NL)
         outputs = [order.output for order in bundle.orders]
         heard = (bundle.heard.sha256, bundle.heard.choice)
         arguments = (str(bundle.orders[0].path), *heard, parcel.tokens_NLP, outputs, self._settings)
@@ -230,8 +233,13 @@ class Conveyor:
         self._settle({**entry, **heard.facts, "outputs": [order.output], "seconds": round(seconds, 4)})
 
     def _end(self, order: Order, result: Verdict | Loss) -> None:
-        verdict = Verdict(FAILED, result.code, result.reason) if isinstance(result, Loss) else result
+        verdict = _mourn(result) if isinstance(result, Loss) else result
         self.clock.read_s += verdict.seconds
         self.clock.song(verdict.seconds, order.name)
         entry = {"input": order.name, "status": verdict.status, "reason": verdict.reason, "code": verdict.code}
         self._settle({**entry, "sha256": verdict.sha256, "outputs": [], "seconds": round(verdict.seconds, 4)})
+
+
+def _mourn(loss: Loss) -> Verdict:
+    note = " (a defect of this program; please report the file)" if loss.code == "unexpected" else ""
+    return Verdict(FAILED, loss.code, loss.reason + note)

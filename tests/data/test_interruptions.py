@@ -18,7 +18,7 @@ def dying(function, calls):
     return wrapped
 
 what, source, out, checkpoint = sys.argv[1:]
-from jaxaccomp.data import pool, shards, staging, windows
+from jaxaccomp.data import shards, staging, windows
 
 def here(function, jobs, limit_s):
     return ((job, function(job)) for job in jobs)

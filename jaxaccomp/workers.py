@@ -1,22 +1,28 @@
-"""Worker processes that outlive any file: each job has its time and memory, and a death costs that job alone."""
+"""Worker processes that outlive any job: each has its time and memory, and a death costs that job alone.
+
+A parser can crash, hang or eat memory on damaged input, so every file is handed to a worker on its own.
+"""
 
 import contextlib
 import importlib
+import itertools
 import multiprocessing
 import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import Any
 
-from jaxaccomp.errors import CollectionError
+from jaxaccomp.errors import WorkerError
 
 _STARTS = 10
 """Workers in a row that may die before their first job."""
+_QUEUED = 2
+"""Jobs a worker that are submitted ahead."""
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -105,7 +111,7 @@ class Workers:
             (job, what its function returned, or a Loss) of every job that is settled by then.
 
         Raises:
-            CollectionError: workers cannot be started at all.
+            WorkerError: workers cannot be started at all.
         """
         pipes = {worker.pipe: worker for worker in self._workers}
         for pipe in wait([*pipes, *others], timeout_s):
@@ -121,6 +127,24 @@ class Workers:
             self._feed()
             if settled is not None:
                 yield settled
+
+    def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Applies a function to items, in the order in which workers become free.
+
+        Yields:
+            (item, its result or a `Loss`), in the order in which they are settled.
+
+        Raises:
+            WorkerError: workers cannot be started at all.
+        """
+        waiting = iter(items)
+        for item in itertools.islice(waiting, _QUEUED * self.count):
+            self.submit(Job(function, (item,), tag=item))
+        while self.pending:
+            for job, result in self.results():
+                for item in itertools.islice(waiting, 1):
+                    self.submit(Job(function, (item,), tag=item))
+                yield job.tag, result
 
     def close(self) -> None:
         """Ends all workers at once; jobs under way are given up."""
@@ -174,15 +198,16 @@ class Workers:
         self._failed_starts += not worker.ready
         if self._failed_starts >= _STARTS * self.count:
             self._workers.remove(worker)
-            raise CollectionError(
-                f"worker processes end with code {exit_code} before their first job; is there enough memory?"
+            raise WorkerError(
+                f"worker processes end with code {exit_code} before their first job; is there enough memory, and does "
+                "the calling script guard its entry by `if __name__ == '__main__'`?"
             )
         self._workers[self._workers.index(worker)] = self._start()
         if job is None:
             return None
         job.deaths += 1
         if exit_code == -signal.SIGALRM:
-            return job, Loss("time-limit", f"took longer than the {self._limits[0]:g} s that a file may take")
+            return job, Loss("time-limit", f"took longer than the {self._limits[0]:g} s that it may take")
         if job.deaths == 1:
             self._waiting.appendleft(job)
             return None
@@ -236,9 +261,9 @@ def _attempt(function: Callable[..., Any], arguments: tuple, memory_limit_mib: i
     try:
         return function(*arguments)
     except MemoryError:
-        return Loss("memory-limit", f"needs more than the {memory_limit_mib} MiB of memory that a file may take")
+        return Loss("memory-limit", f"needs more than the {memory_limit_mib} MiB of memory that it may take")
     except Exception as error:
-        return Loss("unexpected", f"{type(error).__name__}: {error} (a defect of this program; please report the file)")
+        return Loss("unexpected", f"{type(error).__name__}: {error}")
 
 
 def _limit_memory(limit_mib: int) -> None:
