@@ -214,6 +214,7 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
 
     from jaxaccomp.bench import naive as yardstick
     from jaxaccomp.bench import operations
+    from jaxaccomp.generate import blocks
     from jaxaccomp.generate.accompanist import Accompanist
     from jaxaccomp.generate.sampler import Sampler
     from jaxaccomp.models import musicvae, surrogate
@@ -248,8 +249,10 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
         fingerprints_B2 = np.stack([numbers_B, numbers_B], -1).astype(np.uint32)
         return lambda: np.asarray(band.play(melody_BL, fingerprints_B2, numbers_B).tokens_BLP)
 
-    def calling(function: Callable, part: str, inputs: Callable[[int], Any]) -> Callable[[int], Callable[[], Any]]:
-        compiled = jax.jit(function)
+    def calling(
+        function: Callable, part: str, inputs: Callable[[int], Any], is_naive: bool = False
+    ) -> Callable[[int], Callable[[], Any]]:
+        compiled = (jax.jit if is_naive else blocks.jit)(function)
         mesh = jax.sharding.Mesh(np.array(devices), ("rows",))
         whole, rows = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in ((), ("rows",)))
         placed: dict[str, Any] = {}
@@ -286,8 +289,10 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
             return yardstick.decode(config, params, z_BZ, key, TEMPERATURE, BASS_AND_DRUMS)
 
         rows += [
-            _Computation("naive_encode", *counts["encode"], calling(slow_encode, "musicvae", windows)),
-            _Computation("naive_decode", *counts["decode"], calling(slow_decode, "musicvae", latents), BASS_AND_DRUMS),
+            _Computation("naive_encode", *counts["encode"], calling(slow_encode, "musicvae", windows, True)),
+            _Computation(
+                "naive_decode", *counts["decode"], calling(slow_decode, "musicvae", latents, True), BASS_AND_DRUMS
+            ),
         ]
     return rows
 

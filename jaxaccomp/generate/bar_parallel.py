@@ -1,10 +1,10 @@
 """All 16 bars at once: the sequential sampler's tokens for a few rows, in fewer steps.
 
 A bar of one part is a function of one unknown alone, the token before it: the last of the bar before. So all bars are
-decoded together after a guessed token, 16 steps of 16 times the rows. Then each song is walked from bar to bar: a bar that was
-not decoded after the token that the bar before it ended in is decoded again. After the first of such tokens all later
-bars are decoded as well, since a token that ends one bar tends to end others. That goes on until every walk finds all of
-its bars decoded.
+decoded together after a guessed token, 16 steps of 16 times the rows. Then each song is walked from bar to bar: a bar
+that was not decoded after the token that the bar before it ended in is decoded again. Where a bar ended in the very
+token it was entered with, the later ones might as well, so all of them are. That goes on until every walk finds its
+bars decoded.
 
 What comes out are the sequential sampler's tokens, since noise belongs to (row, bar, step, part) and a row's sums do
 not depend on the rows beside it (see `blocks`).
@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxaccomp.arrays import BARS, NO_EVENT, STEPS, STEPS_PER_BAR, VOCABULARY
+from jaxaccomp.arrays import BARS, NO_EVENT, STEPS
 from jaxaccomp.generate import blocks, steps
 from jaxaccomp.models import musicvae
 
-ROWS = 8
+ROWS = 16
 """Up to so many songs at a time it is faster than the sequential sampler on a CPU."""
 
 
@@ -37,28 +37,26 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    params: Mapping[str, Any],
+    decoders: Sequence[Mapping[str, Any]],
     top_p: Any,
-    z_BZ: Float[Array | np.ndarray, "B Z"],
+    embedding_BSE: Float[Array | np.ndarray, "B S E"],
     keys_B: Key[Array, "B"],
     temperature_BP: Float[np.ndarray, "B parts"],
     *,
     parts: Sequence[str],
     dtype: Any = None,
 ) -> Decoded:
-    """Decodes latents; arguments as of `sampler.decode`."""
-    conductor = {"conductor": params["conductor"]}
-    embedding_BSE = _fetch(blocks.launch(functools.partial(_conduct, conductor, dtype=dtype), z_BZ))
+    """Decodes songs; arguments as of `sampler.decode`."""
+    embedding_BSE = np.asarray(embedding_BSE)
     keys, kind = np.asarray(jax.random.key_data(keys_B)), str(jax.random.key_impl(keys_B))
 
     def launch(p: int, song_N: np.ndarray, bar_N: np.ndarray, before_N: np.ndarray) -> Any:
         """Starts to decode bars of a part, without waiting for them."""
-        decoder = params[musicvae.decoder_name(parts[p])]
-        bars = functools.partial(_bars, decoder, top_p, part=parts[p], kind=kind, dtype=dtype)
+        bars = functools.partial(_bars, decoders[p], top_p, part=parts[p], kind=kind, dtype=dtype)
         of_song = (keys[song_N], temperature_BP[song_N, p, None])
-        return blocks.launch(bars, embedding_BSE[song_N, bar_N], bar_N, before_N, *of_song)
+        return blocks.launch(bars, embedding_BSE[song_N, bar_N], bar_N, before_N, *of_song, sizes=blocks.whole())
 
-    walks = [_walk(len(z_BZ)) for _ in parts]
+    walks = [_walk(len(embedding_BSE)) for _ in parts]
     wanted: dict[int, Any] = {p: next(walk) for p, walk in enumerate(walks)}
     found: dict[int, np.ndarray] = {}
     counts: list[list[int]] = [[] for _ in parts]
@@ -87,16 +85,17 @@ def _walk(batch: int) -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray], np
         known.update(zip(map(tuple, bars.tolist()), (yield tuple(bars.T)), strict=True))
         wanted, path = set(), []
         for song in range(batch):
-            before, is_lost = musicvae.NO_TOKEN, False
+            entered, before, is_lost = None, musicvae.NO_TOKEN, False
             for bar in range(BARS):
                 tokens_T = known.get((song, bar, before))
                 if tokens_T is not None:
                     path.append(tokens_T)
-                    before = ends_BS[song, bar] = int(tokens_T[-1])
-                    continue
-                last = bar + 1 if is_lost else BARS
-                wanted.update((song, later, before) for later in range(bar, last))
-                before, is_lost = int(ends_BS[song, bar]), True
+                    ends_BS[song, bar] = tokens_T[-1]
+                else:
+                    repeats = entered == before and not is_lost
+                    wanted.update((song, later, before) for later in range(bar, BARS if repeats else bar + 1))
+                    is_lost = True
+                entered, before = before, int(ends_BS[song, bar])
         wanted -= known.keys()
     return np.stack(path).reshape(batch, STEPS)
 
@@ -105,12 +104,7 @@ def _fetch(launched: Sequence[tuple[int, Any]]) -> np.ndarray:
     return np.concatenate([np.asarray(block)[:count] for count, block in launched])
 
 
-@functools.partial(blocks.jit, static_argnames="dtype")
-def _conduct(params: Mapping[str, Any], z_BZ: Array, *, dtype: Any) -> Array:
-    return musicvae.conduct(params, z_BZ, dtype)
-
-
-@functools.partial(blocks.jit, static_argnames=("part", "kind", "dtype"))
+@functools.partial(blocks.jit_by_dtype, static_argnames=("part", "kind", "dtype"))
 def _bars(
     decoder: Mapping[str, Any],
     top_p: Any,
@@ -125,13 +119,13 @@ def _bars(
     dtype: Any,
 ) -> Array:
     """Tokens [N, T] of bars of one part."""
-    carries, start_NG = musicvae.bar_starts(decoder, VOCABULARY[part], embedding_NE, dtype)
-    noise_TNV = steps.gumbel_TBV(jax.random.wrap_key_data(keys, impl=kind), bar_N, part)
+    keys_N = jax.random.wrap_key_data(keys, impl=kind)
+    start = steps.start_bar(decoder, part, embedding_NE, keys_N, bar_N, dtype)
 
     def step(state: Any, noise_NV: Array) -> tuple[Any, Array]:
-        carries, logits_NV = steps.step_part(decoder, start_NG, *state, dtype)
+        carries, logits_NV = steps.step_part(decoder, start.start_GB, *state, dtype)
         token_N = steps.pick(logits_NV, noise_NV, temperature_N1, top_p)
         return (carries, token_N), token_N
 
-    _, tokens_TN = jax.lax.scan(step, (carries, before_N), noise_TNV, length=STEPS_PER_BAR)
+    _, tokens_TN = jax.lax.scan(step, (start.carries, before_N), start.noise_TBV)
     return jnp.transpose(tokens_TN)

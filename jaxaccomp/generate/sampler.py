@@ -21,13 +21,12 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
-from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
+from jaxaccomp.arrays import BARS, PARTS, STEPS
 from jaxaccomp.config import MusicVAEConfig, require
 from jaxaccomp.generate import bar_parallel, blocks, steps
-from jaxaccomp.generate.blocks import bucket
 from jaxaccomp.models import musicvae
 
-__all__ = ["Sampler", "bucket", "sample"]
+__all__ = ["Sampler", "sample"]
 
 DEFAULT_TEMPERATURE = 0.1
 
@@ -63,16 +62,25 @@ class Sampler:
         self.config = config
         self.devices = tuple(devices or ())
         self._dtype = None if dtype is None else jnp.dtype(dtype)
-        used = {name: params[name] for name in ("conductor", *map(musicvae.decoder_name, PARTS))}
+        self._params = params
+        self._mesh = Mesh(np.array(self.devices), ("rows",)) if len(self.devices) > 1 else None
+        conductor = {"conductor": params["conductor"]}
         if self._dtype is not None:
-            used = jax.tree.map(lambda leaf: leaf.astype(self._dtype) if leaf.ndim == 2 else leaf, used)
-        self._mesh = None
-        if len(self.devices) > 1:
-            self._mesh = Mesh(np.array(self.devices), ("rows",))
-            used = jax.device_put(used, jax.sharding.NamedSharding(self._mesh, PartitionSpec()))
-        elif self.devices:
-            used = jax.device_put(used, self.devices[0])
-        self._params = used
+            conductor = jax.tree.map(lambda leaf: leaf.astype(self._dtype) if leaf.ndim == 2 else leaf, conductor)
+        self._conductor = self._place(conductor)
+        self._decoders: dict[str, Any] = {}
+
+    def _place(self, tree: Any) -> Any:
+        if self._mesh is not None:
+            return jax.device_put(tree, jax.sharding.NamedSharding(self._mesh, PartitionSpec()))
+        return jax.device_put(tree, self.devices[0]) if self.devices else tree
+
+    def _decoder(self, part: str) -> Any:
+        """A part's decoder, prepared when it is first asked for."""
+        if part not in self._decoders:
+            decoder = self._params[musicvae.decoder_name(part)]
+            self._decoders[part] = self._place(steps.prepare(decoder, self._dtype))
+        return self._decoders[part]
 
     def __call__(
         self,
@@ -98,24 +106,29 @@ class Sampler:
             return jnp.zeros((0, STEPS, len(parts)), jnp.int32)
         temperature_BP = _temperatures(temperature, len(z_BZ), len(parts))
         nucleus = None if top_p is None else np.float32(top_p)
-        decode = functools.partial(_decode, self._params, nucleus, parts=parts, dtype=self._dtype)
-        if self._mesh is None and jax.default_backend() == "cpu" and len(z_BZ) <= bar_parallel.ROWS:
-            arguments = (self._params, nucleus, z_BZ, keys_B, temperature_BP)
-            decoded = bar_parallel.decode(*arguments, parts=parts, dtype=self._dtype)
+        decoders = tuple(map(self._decoder, parts))
+        if self._mesh is not None:
+            return self._share(decoders, nucleus, parts, z_BZ, keys_B, temperature_BP)
+        embedding_BSE = functools.partial(_conduct, self._conductor, dtype=self._dtype)
+        decode = functools.partial(_decode, decoders, nucleus, parts=parts, dtype=self._dtype)
+        if jax.default_backend() == "cpu" and len(z_BZ) <= bar_parallel.ROWS:
+            embedding_BSE = blocks.in_blocks(embedding_BSE, z_BZ, sizes=blocks.whole())
+            rows = (embedding_BSE, keys_B, temperature_BP)
+            decoded = bar_parallel.decode(decoders, nucleus, *rows, parts=parts, dtype=self._dtype)
             return jax.device_put(decoded.tokens_BLP, self.devices[0] if self.devices else None)
-        if self._mesh is None:
-            return blocks.in_blocks(decode, z_BZ, keys_B, temperature_BP)
-        return self._share(decode, z_BZ, keys_B, temperature_BP)
+        return blocks.in_blocks(
+            lambda z_BZ, *rows: decode(embedding_BSE(z_BZ), *rows), z_BZ, keys_B, temperature_BP, sizes=blocks.whole()
+        )
 
-    def _share(self, decode: Any, *rows: Any) -> Int[Array, "B L parts"]:
+    def _share(self, decoders: Any, nucleus: Any, parts: tuple[str, ...], *rows: Any) -> Int[Array, "B L parts"]:
         """Gives each device blocks of its own, of the size that one device alone would use."""
         total, count = len(rows[0]), len(self.devices)
-        size = bucket(math.ceil(total / count))
-        shared = _sharded_decode(self._mesh, decode.keywords["parts"], decode.keywords["dtype"], decode.args[1] is None)
+        size = blocks.bucket(math.ceil(total / count), blocks.whole())
+        conductor, decode = _sharded(self._mesh, parts, self._dtype, nucleus is None)
         results = []
         for start in range(0, total, size * count):
-            piece = [blocks._pad(array[start : start + size * count], size * count) for array in rows]
-            results.append(shared(*decode.args, *piece))
+            z_BZ, *others = (blocks._pad(array[start : start + size * count], size * count) for array in rows)
+            results.append(decode(decoders, nucleus, conductor(self._conductor, z_BZ), *others))
         return jnp.concatenate(results)[:total] if len(results) > 1 else results[0][:total]
 
 
@@ -171,53 +184,74 @@ def _temperatures(temperature: Any, rows: int, parts: int) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(values, (rows, parts)))
 
 
+def conduct(params: Mapping[str, Any], z_BZ: Float[Array, "B Z"], *, dtype: Any = None) -> Float[Array, "B S E"]:
+    """`musicvae.conduct`: a program of its own, so that both ways to decode start from the same bits."""
+    return musicvae.conduct(params, z_BZ, dtype)
+
+
 def decode(
-    params: Mapping[str, Any],
+    decoders: Sequence[Mapping[str, Any]],
     top_p: Float[Array, ""] | None,
-    z_BZ: Float[Array, "B Z"],
+    embedding_BSE: Float[Array, "B S E"],
     keys_B: Key[Array, "B"],
     temperature_BP: Float[Array, "B parts"],
     *,
     parts: Sequence[str],
     dtype: Any = None,
 ) -> Int[Array, "B L parts"]:
-    """`sample` as one pure function of one block of rows."""
-    batch = z_BZ.shape[0]
-    embedding_SBE = jnp.transpose(musicvae.conduct(params, z_BZ, dtype), (1, 0, 2))
-    decoders = [params[musicvae.decoder_name(part)] for part in parts]
+    """`sample`, once conducted, as one pure function of one block of rows.
+
+    Args:
+        decoders: of the parts, from `steps.prepare`.
+        top_p: see `sample`.
+        embedding_BSE: from `conduct`.
+        keys_B: see `sample`.
+        temperature_BP: see `sample`.
+        parts: see `sample`.
+        dtype: see `Sampler`.
+    """
+    batch = embedding_BSE.shape[0]
 
     def bar(previous_PB: tuple[Array, ...], inputs: Any) -> tuple[tuple[Array, ...], Array]:
         number, embedding_BE = inputs
-        starts = [
-            musicvae.bar_starts(decoder, VOCABULARY[part], embedding_BE, dtype)
+        bar_B = jnp.broadcast_to(number, batch)
+        bars = [
+            steps.start_bar(decoder, part, embedding_BE, keys_B, bar_B, dtype)
             for decoder, part in zip(decoders, parts, strict=True)
         ]
-        noise = [steps.gumbel_TBV(keys_B, jnp.broadcast_to(number, batch), part) for part in parts]
 
         def step(state: Any, noise_of_step: list[Array]) -> tuple[Any, Array]:
             carries, tokens = [], []
             for p, decoder in enumerate(decoders):
                 carry, previous_B = state[0][p], state[1][p]
-                carry, logits_BV = steps.step_part(decoder, starts[p][1], carry, previous_B, dtype)
+                carry, logits_BV = steps.step_part(decoder, bars[p].start_GB, carry, previous_B, dtype)
                 carries.append(carry)
                 tokens.append(steps.pick(logits_BV, noise_of_step[p], temperature_BP[:, p, None], top_p))
             return (tuple(carries), tuple(tokens)), jnp.stack(tokens, axis=-1)
 
-        carries = tuple(start[0] for start in starts)
+        carries = tuple(start.carries for start in bars)
+        noise = [start.noise_TBV for start in bars]
         (_, previous_PB), tokens_TBP = jax.lax.scan(step, (carries, previous_PB), noise)
         return previous_PB, tokens_TBP
 
     nothing_B = jnp.full(batch, musicvae.NO_TOKEN, jnp.int32)
+    embedding_SBE = jnp.transpose(embedding_BSE, (1, 0, 2))
     _, tokens_STBP = jax.lax.scan(bar, (nothing_B,) * len(parts), (jnp.arange(BARS), embedding_SBE))
     return jnp.transpose(tokens_STBP, (2, 0, 1, 3)).reshape(batch, STEPS, len(parts))
 
 
-_decode = blocks.jit(decode, static_argnames=("parts", "dtype"))
+_conduct = blocks.jit_by_dtype(conduct, static_argnames="dtype")
+_decode = blocks.jit_by_dtype(decode, static_argnames=("parts", "dtype"))
 
 
 @functools.cache
-def _sharded_decode(mesh: Mesh, parts: tuple[str, ...], dtype: Any, everything: bool) -> Any:
+def _sharded(mesh: Mesh, parts: tuple[str, ...], dtype: Any, everything: bool) -> tuple[Any, Any]:
     rows, whole = PartitionSpec("rows"), PartitionSpec()
-    local = functools.partial(decode, parts=parts, dtype=dtype)
+
+    def shared(function: Any, *specs: Any) -> Any:
+        jit = jax.jit if dtype is None else blocks.jit
+        return jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False))
+
+    conductor = shared(functools.partial(conduct, dtype=dtype), whole, rows)
     specs = (whole, None if everything else whole, rows, rows, rows)
-    return blocks.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False))
+    return conductor, shared(functools.partial(decode, parts=parts, dtype=dtype), *specs)

@@ -1,7 +1,8 @@
 """A bar of one part: its decoder's steps, the noise that belongs to each, and the tokens it picks."""
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,36 +16,97 @@ _COLDEST = 1e-6
 """Stands in for temperature 0 where probabilities are asked for."""
 
 
+@functools.partial(jax.jit, static_argnames="dtype")
+def prepare(decoder: Mapping[str, Any], dtype: Any = None) -> dict[str, Any]:
+    """A part's decoder as `decode_bar` wants it: each kernel that a step needs stands transposed.
+
+    `kernel_GX @ state_XB` reads the weights as they lie in memory. The other way round a CPU's library first copies
+    them into another order, at each step anew, and that takes as long as the product.
+
+    Args:
+        decoder: one part's parameters.
+        dtype: what weights are rounded to; None keeps them.
+    """
+    if dtype is not None:
+        decoder = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim == 2 else leaf, decoder)
+    first, layers = decoder["layer_0"], range(len(decoder) - 2)
+    units = first["bias"].shape[0] // 4
+    prepared: dict[str, Any] = {
+        f"layer_{n}": {"bias": decoder[f"layer_{n}"]["bias"], "kernel_GX": decoder[f"layer_{n}"]["kernel"].T}
+        for n in layers
+    }
+    prepared["layer_0"] |= {"kernel": first["kernel"][:-units], "kernel_GX": first["kernel"][-units:].T}
+    output = {"kernel_VH": decoder["output"]["kernel"].T, "bias": decoder["output"]["bias"]}
+    return {**prepared, "initial_state": decoder["initial_state"], "output": output}
+
+
+class Bar(NamedTuple):
+    """What a part's decoder knows of a bar before its first step.
+
+    Attributes:
+        carries: state of each layer.
+        start_GB: the first layer's gates, except for the previous token's row.
+        noise_TBV: Gumbel noise of each step.
+    """
+
+    carries: tuple[tuple[AnyArray, AnyArray], ...]
+    start_GB: AnyArray
+    noise_TBV: AnyArray
+
+
+def start_bar(
+    decoder: Mapping[str, Any],
+    part: str,
+    embedding_BE: Float[AnyArray, "B E"],
+    keys_B: Key[AnyArray, "B"],
+    bar_B: Int[AnyArray, "B"],
+    dtype: Any,
+) -> Bar:
+    """All that does not depend on tokens.
+
+    Args:
+        decoder: from `prepare`.
+        part: its part.
+        embedding_BE: each row's embedding of its bar.
+        keys_B: each row's key.
+        bar_B: each row's bar.
+        dtype: see `musicvae`.
+    """
+    carries, start_BG = musicvae.bar_starts(decoder, VOCABULARY[part], embedding_BE, dtype)
+    turned = tuple((carry.c_BH.T, carry.h_BH.T) for carry in carries)
+    return Bar(turned, start_BG.T, gumbel_TBV(keys_B, bar_B, part))
+
+
 def step_part(
     decoder: Mapping[str, Any],
-    start_BG: Float[AnyArray, "B G"],
-    carries: tuple[lstm.Carry, ...],
+    start_GB: Float[AnyArray, "G B"],
+    carries: tuple[tuple[AnyArray, AnyArray], ...],
     previous_B: Int[AnyArray, "B"],
     dtype: Any,
-) -> tuple[tuple[lstm.Carry, ...], Float[AnyArray, "B V"]]:
+) -> tuple[tuple[tuple[AnyArray, AnyArray], ...], Float[AnyArray, "B V"]]:
     """One step of one part: new states and the scores of its next token.
 
     Args:
-        decoder: the part's parameters.
-        start_BG: the first layer's gates, except for the previous token's row.
-        carries: state of each layer.
+        decoder: from `prepare`.
+        start_GB: see `Bar`.
+        carries: cell and output of each layer, [H, B].
         previous_B: previous tokens.
         dtype: see `musicvae`.
     """
     vocabulary = decoder["output"]["bias"].shape[0]
-    new, gates_BG, h_BH = [], start_BG, None
-    for number, carry in enumerate(carries):
-        layer, units = decoder[f"layer_{number}"], carry.h_BH.shape[1]
-        if h_BH is None:
-            gates_BG = gates_BG + lstm.token_gates(layer["kernel"][:vocabulary], previous_B).astype(jnp.float32)
-            carry = lstm.step(layer["kernel"][-units:], gates_BG, carry, dtype)
+    new, below_HB = [], None
+    for number, (c_HB, h_HB) in enumerate(carries):
+        layer = decoder[f"layer_{number}"]
+        if below_HB is None:
+            row_BG = lstm.token_gates(layer["kernel"][:vocabulary], previous_B).astype(jnp.float32)
+            gates_GB = start_GB + row_BG.T + lstm.matmul(layer["kernel_GX"], h_HB, dtype)
         else:  # one product for what comes from below and what comes from before
-            both_BX = jnp.concatenate([h_BH, carry.h_BH], axis=-1)
-            gates_BG = lstm.matmul(both_BX, layer["kernel"], dtype) + layer["bias"]
-            carry = lstm.activate(gates_BG, carry.c_BH)
-        h_BH = carry.h_BH
-        new.append(carry)
-    return tuple(new), musicvae.dense(decoder["output"], h_BH, dtype)
+            both_XB = jnp.concatenate([below_HB, h_HB])
+            gates_GB = lstm.matmul(layer["kernel_GX"], both_XB, dtype) + layer["bias"][:, None]
+        c_HB, below_HB = lstm.activate_columns(gates_GB, c_HB)
+        new.append((c_HB, below_HB))
+    output = decoder["output"]
+    return tuple(new), lstm.matmul(output["kernel_VH"], below_HB, dtype).T + output["bias"]
 
 
 def gumbel_TBV(keys_B: Key[AnyArray, "B"], bar_B: Int[AnyArray, "B"], part: str) -> Float[AnyArray, "T B V"]:

@@ -103,6 +103,16 @@ def _activate(gates_BG: AnyArray, c_BH: AnyArray) -> tuple[Carry, AnyArray]:
     return Carry(c_BH, o * jnp.tanh(c_BH)), activated_BG
 
 
+def activate_columns(
+    gates_GB: Float[AnyArray, "G B"], c_HB: Float[AnyArray, "H B"]
+) -> tuple[Float[AnyArray, "H B"], Float[AnyArray, "H B"]]:
+    """`activate` where each column is a row of the batch: new cell and output."""
+    scale_G1, shift_G1, offset_G1 = (constant[:, None] for constant in _gate_constants(c_HB.shape[0]))
+    i, j, f, o = jnp.split(jnp.tanh(gates_GB * scale_G1 + shift_G1) * scale_G1 + offset_G1, 4)
+    c_HB = f * c_HB + i * j
+    return c_HB, o * jnp.tanh(c_HB)
+
+
 def _gate_constants(units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     constants = np.array([[0.5, 1.0, 0.5, 0.5], [0, 0, 0.5 * FORGET_BIAS, 0], [0.5, 0, 0.5, 0.5]], np.float32)
     return tuple(np.repeat(constants, units, axis=1))

@@ -18,7 +18,9 @@ def fresh_sizes():
     blocks.sizes.cache_clear()
 
 
-@pytest.mark.parametrize(("threads", "expected"), [("1", (8, 64)), ("2", (8, 64)), ("3", (64,)), ("96", (64,))])
+@pytest.mark.parametrize(
+    ("threads", "expected"), [("1", (16, 32, 64)), ("2", (16, 32, 64)), ("3", (64,)), ("96", (64,))]
+)
 def test_a_cpu_of_many_cores_has_one_size(monkeypatch, fresh_sizes, threads, expected):
     monkeypatch.setenv("NPROC", threads)
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
@@ -33,6 +35,13 @@ def test_an_xla_without_the_option_has_one_size(monkeypatch, fresh_sizes):
         assert blocks.sizes() == (64,)
     finally:
         blocks._options.cache_clear()
+
+
+def test_the_samplers_only_size(monkeypatch, fresh_sizes):
+    for threads, expected in ((1, 32), (2, 32), (4, 64)):
+        monkeypatch.setattr(blocks, "_threads", lambda threads=threads: threads)
+        blocks.sizes.cache_clear()
+        assert blocks.whole() == (expected,)
 
 
 def test_buckets(monkeypatch):
@@ -62,34 +71,40 @@ from jaxaccomp.config import PRESETS
 from jaxaccomp.generate import blocks, sampler
 from jaxaccomp.models import musicvae
 
-assert blocks.sizes() == (8, 64), blocks.sizes()
+assert blocks.sizes() == (16, 32, 64), blocks.sizes()
 generator = np.random.default_rng(0)
 for inner, outer in ((24, 96), (48, 96), (256, 1024), (512, 1024), (256, 90), (256, 512), (1024, 512)):
     rows = generator.standard_normal((64, inner)).astype(np.float32)
     kernel = generator.standard_normal((inner, outer)).astype(np.float32)
     product = blocks.jit(lambda rows, kernel: jax.numpy.tanh(rows @ kernel))
     large = np.asarray(product(rows, kernel))
-    for start in (0, 5, 56):
-        assert np.array_equal(product(rows[start : start + 8], kernel), large[start : start + 8]), (inner, outer)
+    for start, stop in ((0, 16), (5, 21), (48, 64), (0, 32), (31, 63)):
+        assert np.array_equal(product(rows[start:stop], kernel), large[start:stop]), (inner, outer, start, stop)
 
 config = PRESETS["trio-small"]
 params = musicvae.initialize(config, jax.random.key(1))
-z_BZ = jax.random.normal(jax.random.key(2), (9, config.latent_size))
-keys_B = jax.random.split(jax.random.key(3), 9)
-model = sampler.Sampler(config, params)
-large = np.asarray(model(z_BZ, keys_B, 1.0))  # a block of 64
-assert np.array_equal(model(z_BZ[1:], keys_B[1:], 1.0), large[1:])  # a block of 8
-tokens_BLP = generator.integers(0, 90, (9, 256, 3), np.int32)
+z_BZ = jax.random.normal(jax.random.key(2), (33, config.latent_size))
+keys_B = jax.random.split(jax.random.key(3), 33)
+tokens_BLP = generator.integers(0, 90, (33, 256, 3), np.int32)
 encode = blocks.jit(musicvae.encode)
-whole = blocks.in_blocks(lambda tokens_BLP: encode(params, tokens_BLP), tokens_BLP)
-part = blocks.in_blocks(lambda tokens_BLP: encode(params, tokens_BLP), tokens_BLP[1:])
-assert np.array_equal(part.mean_BZ, whole.mean_BZ[1:]) and np.array_equal(part.scale_BZ, whole.scale_BZ[1:])
+
+def encoded(rows):
+    return blocks.in_blocks(lambda tokens_BLP: encode(params, tokens_BLP), tokens_BLP[rows])
+
+model = sampler.Sampler(config, params)
+tokens, posterior = np.asarray(model(z_BZ, keys_B, 1.0)), encoded(slice(0, 33))  # a block of 64
+for rows in (slice(0, 1), slice(1, 17), slice(2, 20)):  # blocks of 16, 16 and 32
+    # The first two: all bars at once, instead of one after the other.
+    assert np.array_equal(model(z_BZ[rows], keys_B[rows], 1.0), tokens[rows]), rows
+    part = encoded(rows)
+    assert np.array_equal(part.mean_BZ, posterior.mean_BZ[rows]), rows
+    assert np.array_equal(part.scale_BZ, posterior.scale_BZ[rows]), rows
 print("equal")
 """
 
 
-def test_both_sizes_give_the_same_rows():
-    """Of products, of the encoder and of the sampler at the size that ships; on two threads, as blocks of 8 need."""
+def test_all_sizes_give_the_same_rows():
+    """Of products, of the encoder and of the sampler at the size that ships; on two threads, as small blocks need."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores")
     environment = {**os.environ, "NPROC": "2", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}

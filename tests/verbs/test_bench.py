@@ -77,8 +77,15 @@ def test_json_alone_is_all_there_is_on_stdout(capsys):
     assert cli.main(["bench", "--preset", "tiny", "--batch-size", "1", "--quick", "--naive", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["decode"]["batch"] == 1
+    assert all(0 <= row["others"] <= 1 for row in printed["rows"])
     for name in ("encode", "decode"):
         assert printed[f"naive_{name}"]["gflop_per_window"] == printed[name]["gflop_per_window"]
+
+
+def test_rows_that_are_asked_for(capsys):
+    arguments = ["--preset", "tiny", "--batch-size", "2", "--quick", "--rows", "surrogate", "--json"]
+    assert cli.main(["bench", *arguments]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["surrogate"]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,7 @@ def test_json_alone_is_all_there_is_on_stdout(capsys):
         (["--repeats", "0"], "--repeats"),
         (["--json", "/no/such/folder/file.json"], "/no/such/folder/file.json"),
         (["--devices", "99"], "--devices"),
+        (["--preset", "tiny", "--rows", "decode,fly"], "fly"),
         (["poetry"], "poetry"),
     ],
 )
