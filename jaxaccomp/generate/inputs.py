@@ -42,15 +42,14 @@ def find(inputs: Sequence[Path], out: Path) -> Inputs:
     """Lists the songs of folders and files.
 
     Links are followed, to folders too, unless they lead back to a folder they are in. `out` is left out when it lies
-    inside a folder of songs, so that a second run does not accompany the first one's results.
+    inside a folder of songs, so that a second run does not accompany the first one's results. An input that does not
+    exist is a song that cannot be read: it costs the others nothing.
 
     Raises:
-        UsageError: an input does not exist, or results would overwrite songs.
+        UsageError: results would overwrite songs.
         CollectionError: there is no song.
     """
     for path in inputs:
-        if not os.path.lexists(path):
-            raise UsageError(f"{path}: no such file or folder; expected a MIDI file or a folder that holds some")
         if path.is_dir() and os.path.realpath(path) == os.path.realpath(out):
             raise UsageError(f"--out {out}: that is the same folder as the songs'; choose another one for the results")
     anchored = [_anchored(path) for path in inputs]

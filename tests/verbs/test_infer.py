@@ -121,9 +121,9 @@ def test_missing_file(infer, tmp_path):
 
 def test_files_named_one_by_one_are_asked_for(infer, tmp_path):
     (tmp_path / "a.mid").write_text("no music")
-    said = infer(DEMO, tmp_path / "a.mid", "--out", tmp_path / "out", "--workers", 1)
-    _refused(said, "1 of 2 songs failed; the manifest in", "out")
-    assert "2 songs: 1 done" in said[1]
+    said = infer(DEMO, tmp_path / "a.mid", tmp_path / "none.mid", "--out", tmp_path / "out", "--workers", 1)
+    _refused(said, "2 of 3 songs failed; the manifest in", "out")
+    assert "3 songs: 1 done" in said[1]
 
 
 def test_no_midi_file(infer, tmp_path):
