@@ -104,6 +104,10 @@ class Sampler:
         require(top_p is None or 0 < top_p <= 1, f"top_p must lie in (0, 1], got {top_p}")
         if not len(z_BZ):
             return jnp.zeros((0, STEPS, len(parts)), jnp.int32)
+        if any(
+            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((self._params, z_BZ, keys_B, temperature))
+        ):
+            return self._traced(z_BZ, keys_B, temperature, parts, top_p)
         temperature_BP = _temperatures(temperature, len(z_BZ), len(parts))
         nucleus = None if top_p is None else np.float32(top_p)
         decoders = tuple(map(self._decoder, parts))
@@ -119,6 +123,13 @@ class Sampler:
         return blocks.in_blocks(
             lambda z_BZ, *rows: decode(embedding_BSE(z_BZ), *rows), z_BZ, keys_B, temperature_BP, sizes=blocks.whole()
         )
+
+    def _traced(self, z_BZ: Any, keys_B: Any, temperature: Any, parts: tuple[str, ...], top_p: Any) -> Array:
+        """As a piece of a caller's own program, whose shapes and compiler options are the caller's."""
+        decoders = [steps.prepare(self._params[musicvae.decoder_name(part)], self._dtype) for part in parts]
+        temperature_BP = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (len(z_BZ), len(parts)))
+        embedding_BSE = conduct(self._conductor, z_BZ, dtype=self._dtype)
+        return decode(decoders, top_p, embedding_BSE, keys_B, temperature_BP, parts=parts, dtype=self._dtype)
 
     def _share(self, decoders: Any, nucleus: Any, parts: tuple[str, ...], *rows: Any) -> Int[Array, "B L parts"]:
         """Gives each device blocks of its own, of the size that one device alone would use."""
@@ -148,7 +159,8 @@ def sample(
 
     A row depends on its own latent, key and temperatures alone: its tokens are the same to the last one in any batch,
     on any number of devices of a kind, and whatever other parts are decoded. (With `dtype`, that holds on accelerators
-    and for batches of the same block size elsewhere.)
+    and for batches of the same block size elsewhere. And inside a caller's own `jax.jit`, where it is a part of that
+    program, products are rounded as that program rounds them, which may now and then flip a token.)
 
     Args:
         config: the model's sizes.

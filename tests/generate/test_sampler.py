@@ -253,3 +253,13 @@ def test_refusals(tiny, changed, message):
 def test_no_rows_give_no_tokens(tiny):
     config, params, z_BZ, keys_B = tiny
     assert sampler.sample(config, params, z_BZ[:0], keys_B[:0]).shape == (0, STEPS, 2)
+
+
+def test_a_program_of_the_callers_may_sample(tiny):
+    config, params, z_BZ, keys_B = tiny
+    traced = jax.jit(lambda params, z_BZ, keys_B, t: sampler.sample(config, params, z_BZ, keys_B, t))
+    for temperature in (0.0, 1.0):
+        there = sampler.sample(config, params, z_BZ[:3], keys_B[:3], temperature)
+        here = traced(params, z_BZ[:3], keys_B[:3], temperature)
+        assert here.dtype == there.dtype
+        assert (here == there).mean() > 0.99  # rounding may flip a token, and what follows it
