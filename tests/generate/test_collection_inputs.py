@@ -77,10 +77,15 @@ def test_several_inputs_are_named_from_their_common_folder(tmp_path):
     assert found.names == ["x/a.mid", "y/a.mid"]
 
 
+def test_a_file_that_is_not_there_is_a_song_like_the_others(tmp_path):
+    _touch(tmp_path, "a.mid")
+    found = inputs.find([tmp_path / "a.mid", tmp_path / "none.mid"], tmp_path / "out")
+    assert found.names == ["a.mid", "none.mid"]
+    assert found.named == {"a.mid", "none.mid"}
+
+
 def test_refusals(tmp_path):
     _touch(tmp_path, "songs/a.mid", "empty/readme.txt")
-    with pytest.raises(UsageError, match="no such file"):
-        inputs.find([tmp_path / "none"], tmp_path / "out")
     with pytest.raises(CollectionError, match="no song found"):
         inputs.find([tmp_path / "empty"], tmp_path / "out")
     with pytest.raises(UsageError, match="same folder"):
