@@ -61,8 +61,12 @@ def straight(windows_folder, tmp_path_factory) -> Path:
     return workdir
 
 
-def test_it_learns_and_tells(straight):
-    assert np.mean(losses(straight)[-3:]) < 0.95 * np.mean(losses(straight)[:3])
+def test_it_learns(windows_folder, tmp_path):
+    runner.run(windows_folder, tmp_path, steps=40)
+    assert np.mean(losses(tmp_path)[-3:]) < 0.9 * np.mean(losses(tmp_path)[:3])
+
+
+def test_it_tells(straight):
     (validation,) = [line for line in journal.read(straight / "metrics.jsonl") if "validation" in line]
     parts = sum(validation[f"validation_nll_{part}"] for part in ("melody", "bass", "drums"))
     assert validation["validation"] == pytest.approx(parts, rel=1e-5)
