@@ -217,7 +217,7 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
     from jaxaccomp.generate import blocks
     from jaxaccomp.generate.accompanist import Accompanist
     from jaxaccomp.generate.sampler import Sampler
-    from jaxaccomp.models import musicvae, surrogate
+    from jaxaccomp.models import lstm, musicvae, surrogate
 
     hearing = surrogate.matching(config)
     if arguments.surrogate_sizes:
@@ -237,6 +237,9 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
         generator = np.random.default_rng(batch)
         return np.stack([generator.integers(0, VOCABULARY[part], (batch, STEPS), np.int32) for part in PARTS], -1)
 
+    def tunes(batch: int) -> np.ndarray:
+        return windows(batch)[:, :, 0]
+
     def latents(batch: int) -> jax.Array:
         return jax.random.normal(key, (batch, config.latent_size))
 
@@ -250,9 +253,9 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
         return lambda: np.asarray(band.play(melody_BL, fingerprints_B2, numbers_B).tokens_BLP)
 
     def calling(
-        function: Callable, part: str, inputs: Callable[[int], Any], is_naive: bool = False
+        function: Callable, part: str, inputs: Callable[[int], Any], jit: Callable = jax.jit
     ) -> Callable[[int], Callable[[], Any]]:
-        compiled = (jax.jit if is_naive else blocks.jit)(function)
+        compiled = jit(function)
         mesh = jax.sharding.Mesh(np.array(devices), ("rows",))
         whole, rows = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in ((), ("rows",)))
         placed: dict[str, Any] = {}
@@ -273,9 +276,10 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
         counts[name] = (operations.decode_flops(config, parts), operations.decode_bytes(config, parts, width))
     both = tuple(a + b for a, b in zip(counts["surrogate"], counts["decode"], strict=True))
     encode, guess = partial(musicvae.encode, dtype=dtype), partial(surrogate.encode, dtype=dtype)
+    jit_guess = jax.jit if lstm.in_columns(max(hearing.sizes), dtype) else blocks.jit  # as the accompanist does
     rows = [
         _Computation("encode", *counts["encode"], calling(encode, "musicvae", windows)),
-        _Computation("surrogate", *counts["surrogate"], calling(guess, "surrogate", lambda n: windows(n)[:, :, 0])),
+        _Computation("surrogate", *counts["surrogate"], calling(guess, "surrogate", tunes, jit_guess)),
         _Computation("decode", *counts["decode"], partial(decoding, BASS_AND_DRUMS), BASS_AND_DRUMS),
         _Computation("decode_all", *counts["decode_all"], partial(decoding, PARTS), PARTS),
         _Computation("end_to_end", *both, accompanying, BASS_AND_DRUMS),
@@ -289,10 +293,8 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
             return yardstick.decode(config, params, z_BZ, key, TEMPERATURE, BASS_AND_DRUMS)
 
         rows += [
-            _Computation("naive_encode", *counts["encode"], calling(slow_encode, "musicvae", windows, True)),
-            _Computation(
-                "naive_decode", *counts["decode"], calling(slow_decode, "musicvae", latents, True), BASS_AND_DRUMS
-            ),
+            _Computation("naive_encode", *counts["encode"], calling(slow_encode, "musicvae", windows)),
+            _Computation("naive_decode", *counts["decode"], calling(slow_decode, "musicvae", latents), BASS_AND_DRUMS),
         ]
     return rows
 

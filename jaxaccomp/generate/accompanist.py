@@ -27,8 +27,7 @@ from jaxaccomp.generate.packer import Packer, Parcel, Played
 from jaxaccomp.generate.sampler import Sampler, Temperature
 from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
 from jaxaccomp.generate.startup import use_compilation_cache
-from jaxaccomp.models import surrogate
-from jaxaccomp.models.musicvae import Posterior
+from jaxaccomp.models import lstm, surrogate
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music import midi, stitch
 from jaxaccomp.weights import checkpoint
@@ -100,6 +99,13 @@ class Accompanist:
         self.config = config
         self.params = params
         self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
+        # Wide layers are fastest in products that agree with themselves alone, so in blocks of one size: see `blocks`.
+        is_wide = lstm.in_columns(max(config.surrogate.sizes))
+        self._hear = partial(
+            blocks.in_blocks,
+            partial(_hear_wide if is_wide else _hear, params["surrogate"]),
+            sizes=blocks.whole() if is_wide else blocks.sizes(),
+        )
 
     def accompany(
         self,
@@ -229,7 +235,7 @@ class Accompanist:
         nothing_B = np.zeros_like(windows_B)
         numbers = (windows_B, *(nothing_B if row is None else row for row in (variations_B, attempts_B)))
         if posterior is None:
-            posterior = blocks.in_blocks(partial(_hear, self.params["surrogate"]), melody_BL)
+            posterior = self._hear(melody_BL)
         doubt_B = np.take(np.array(presence.DOUBT, np.float32), numbers[-1], mode="clip")
         draw = partial(_draw, np.uint32(seed % 2**32), np.float32(spread))
         z_BZ, keys_B = blocks.in_blocks(draw, *posterior, fingerprints_B2, *numbers, doubt_B)
@@ -270,9 +276,7 @@ def resolve_temperature(temperature: Temperature | None, parts: Sequence[str]) -
     return tuple(map(float, values))
 
 
-@blocks.jit
-def _hear(params: Mapping[str, Any], melody_BL: Int[Array, "B L"]) -> Posterior:
-    return surrogate.encode(params, melody_BL)
+_hear, _hear_wide = blocks.jit(surrogate.encode), jax.jit(surrogate.encode)
 
 
 @blocks.jit

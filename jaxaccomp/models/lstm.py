@@ -24,6 +24,11 @@ AnyArray = Array | np.ndarray
 FORGET_BIAS = 1.0
 """Added to the forget gate at run time; never part of the stored bias."""
 
+WIDE = 512
+"""Layers of so many units and more are worth turning round on a CPU, see `in_columns`."""
+_FEW_ROWS = 8
+"""Fewer rows than this leave a product waiting for its kernel either way."""
+
 Layer = Mapping[str, AnyArray]
 """`kernel` [inputs + H, G] and `bias` [G] of one layer and direction."""
 
@@ -203,8 +208,51 @@ def _lockstep(dtype, backwards, lanes, inside_LB1):
     Autodiff of a scan would sum the kernel's gradient in the loop and keep every intermediate. Here the activated
     gates overwrite the gates, and the kernel's gradient is one product after the loop.
     """
+    rows = lanes[0][1].shape[1]
+    if rows >= _FEW_ROWS and all(in_columns(lane[0].shape[0], dtype) for lane in lanes):
+        return _forward_columns(backwards, lanes, inside_LB1)
     carries, outputs, _, _ = _forward(dtype, backwards, lanes, inside_LB1, keep=False)
     return carries, outputs
+
+
+def in_columns(units: int, dtype: Any = None) -> bool:
+    """Whether, where no gradient is wanted, a layer is scanned with each row of the batch as a column.
+
+    `kernel_GH @ h_HB` reads the kernel as it lies in memory. The other way round a CPU's library first copies it into
+    another order, at each step anew. Narrow layers fit in the cache, where that costs less than turning the gates.
+
+    Args:
+        units: of the layer.
+        dtype: see `scan`.
+    """
+    return units >= WIDE and dtype is None and jax.default_backend() == "cpu"
+
+
+def _forward_columns(backwards, lanes, inside_LB1):
+    steps, rows, _ = lanes[0][1].shape
+    kernels = tuple(lane[0].T for lane in lanes)
+    shares = tuple(jnp.atleast_2d(lane[2]).T for lane in lanes)
+    blank = tuple(jnp.zeros((steps, rows, lane[0].shape[0]), lane[3].h_BH.dtype) for lane in lanes)
+
+    def one(kernel_GH, share_GB, gates_LBG, back, carry, h_LBH, n):
+        t = steps - 1 - n if back else n
+        gates_GB = _at(gates_LBG, t).T + share_GB + matmul(kernel_GH, carry[1])
+        new = activate_columns(gates_GB, carry[0])
+        output_HB = new[1]
+        if inside_LB1 is not None:
+            inside_1B = _at(inside_LB1, t).T
+            new = tuple(jnp.where(inside_1B, a, b) for a, b in zip(new, carry, strict=True))
+            output_HB = jnp.where(inside_1B, output_HB, 0)
+        return new, _put(h_LBH, output_HB.T, t)
+
+    def body(n, state):
+        of_lanes = zip(kernels, shares, lanes, backwards, *state, strict=True)
+        done = [one(kernel, share, lane[1], back, *own, n) for kernel, share, lane, back, *own in of_lanes]
+        return tuple(zip(*done, strict=True))
+
+    starts = tuple((lane[3].c_BH.T, lane[3].h_BH.T) for lane in lanes)
+    carries, outputs = jax.lax.fori_loop(0, steps, body, (starts, blank))
+    return tuple(Carry(c_HB.T, h_HB.T) for c_HB, h_HB in carries), outputs
 
 
 def _forward(dtype, backwards, lanes, inside_LB1, keep):

@@ -7,6 +7,7 @@ import jaxaccomp
 from jaxaccomp import demos
 from jaxaccomp.errors import CheckpointError, ConfigError, MelodyError, MidiError
 from jaxaccomp.generate import accompanist, presence, song
+from jaxaccomp.models import lstm, surrogate
 from jaxaccomp.music import melody, midi
 from jaxaccomp.weights import checkpoint
 
@@ -79,6 +80,19 @@ def test_company_in_a_batch_changes_no_note(band):
     )
     for (s, n), tokens_LP in zip(rows, np.asarray(played.tokens_BLP), strict=True):
         assert (tokens_LP == alone[s][n, :, 1:]).all()
+
+
+def test_a_wide_surrogate_hears_no_neighbour(tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(lstm, "WIDE", 1)
+    wide = jaxaccomp.load(tiny_checkpoint)
+    melody_BL = np.random.default_rng(0).integers(0, 90, (70, 256), np.int32)
+    together = wide._hear(melody_BL)
+    for rows in (slice(0, 1), slice(3, 43)):
+        for alone, all_rows in zip(wide._hear(melody_BL[rows]), together, strict=True):
+            np.testing.assert_array_equal(alone, all_rows[rows])
+    monkeypatch.undo()
+    narrow = surrogate.encode(wide.params["surrogate"], melody_BL)
+    np.testing.assert_allclose(together.mean_BZ, narrow.mean_BZ, atol=1e-5)
 
 
 def test_a_part_alone_is_the_part_in_company(band, take, monkeypatch):

@@ -42,9 +42,13 @@ def by_the_book(kernel_HG, gates_LBG, share, carry, lengths, reverse):
     return (last_c, last_h), outputs
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_scan_is_tensorflows_cell(reverse, lengths):
+def test_scan_is_tensorflows_cell(monkeypatch, reverse, lengths, wide):
+    monkeypatch.setattr(lstm, "WIDE", UNITS if wide else UNITS + 1)
+    monkeypatch.setattr(lstm, "_FEW_ROWS", ROWS)
+    assert lstm.in_columns(UNITS) == (wide and jax.default_backend() == "cpu")
     a = arrays()
     last, h_LBH = lstm.scan(
         a["kernel_HG"], jnp.asarray(a["gates_LBG"]), a["carry"], lengths, reverse, share=jnp.asarray(a["share"])
