@@ -107,6 +107,9 @@ class ModelConfig:
             )
 
 
+DTYPES = ("float32", "bfloat16")
+"""What the operands of matrix products may be rounded to."""
+
 PRESETS: dict[str, MusicVAEConfig] = {
     "hierdec-trio_16bar": MusicVAEConfig(),
     "trio-small": MusicVAEConfig(

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jaxaccomp.config import PRESETS
+from jaxaccomp.config import DTYPES, PRESETS
 from jaxaccomp.errors import TrainingError, UsageError
 
 STEP_FACTOR = 3
@@ -30,9 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--devices", type=_counts, metavar="N,…", help="numbers of devices (default: 1,8 virtual ones; else 1 and all)"
     )
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of matrix products' inputs"
-    )
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of matrix products' inputs")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps of a row (default: 10)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="dataset of windows to read (default: random windows)")
     parser.add_argument(

@@ -39,6 +39,7 @@ def teacher_forced(
     z_NZ: Float[np.ndarray, "N Z"],
     parts: Sequence[str] = PARTS,
     batch_size: int = 64,
+    dtype: Any = None,
 ) -> dict[str, Likelihood]:
     """Scores real windows under the decoders.
 
@@ -49,11 +50,12 @@ def teacher_forced(
         z_NZ: the latent each is decoded from.
         parts: parts to score.
         batch_size: windows decoded at once; the last batch is filled up, and what fills it dropped.
+        dtype: what the operands of matrix products are rounded to; None keeps float32.
 
     Returns:
         By part.
     """
-    score = _scorer(config, tuple(parts))
+    score = _scorer(config, tuple(parts), dtype)
     rows = []
     for first in range(0, len(tokens_NLP), batch_size):
         count = min(batch_size, len(tokens_NLP) - first)
@@ -72,8 +74,8 @@ def onset_mask(part: str, tokens: Int[Any, "*shape"]) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _scorer(config: MusicVAEConfig, parts: tuple[str, ...]) -> Any:
-    model = MusicVAE(config)
+def _scorer(config: MusicVAEConfig, parts: tuple[str, ...], dtype: Any) -> Any:
+    model = MusicVAE(config, dtype)
 
     @jax.jit
     def score(params: Any, tokens_BLP: Array, z_BZ: Array) -> dict[str, tuple[Array, ...]]:

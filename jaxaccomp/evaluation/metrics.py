@@ -50,6 +50,7 @@ class Settings:
         samples: windows that are played to measure what can be heard; likelihoods are taken of all.
         seed: decides all that is random.
         batch_size: windows decoded at once.
+        dtype: what the decoders' products are rounded to, such as bfloat16; None keeps float32.
     """
 
     temperatures: tuple[tuple[float, float], ...] = (accompanist.resolve_temperature(None, PLAYED),)
@@ -57,6 +58,7 @@ class Settings:
     samples: int = 500
     seed: int = 0
     batch_size: int = 64
+    dtype: Any = None
 
 
 def evaluate(
@@ -109,7 +111,7 @@ def evaluate(
     rows = heldout.spread(settings.samples)
     some, some_guess = heldout.take(rows), guess and Posterior(*(array[rows] for array in guess))
     some_latents = {source: z if z is None else z[rows] for source, z in latents.items()}
-    band = Band(config.musicvae, params["musicvae"], settings.seed, settings.batch_size, progress)
+    band = Band(config.musicvae, params["musicvae"], settings.seed, settings.batch_size, progress, settings.dtype)
     report |= {
         "sampled_windows": len(some),
         "temperature": dict(zip(PLAYED, settings.temperatures[0], strict=True)),
@@ -189,7 +191,12 @@ def _likelihoods(
             z_NZ
             if z_NZ is None
             else likelihood.teacher_forced(
-                config.musicvae, params["musicvae"], heldout.tokens_NLP, z_NZ, batch_size=settings.batch_size
+                config.musicvae,
+                params["musicvae"],
+                heldout.tokens_NLP,
+                z_NZ,
+                batch_size=settings.batch_size,
+                dtype=settings.dtype,
             )
         )
         if z_NZ is not None:

@@ -27,6 +27,7 @@ class Band:
         seed: decides every draw.
         batch_size: windows decoded at once.
         progress: told the number of windows, each time some are decoded.
+        dtype: what the operands of matrix products are rounded to; None keeps float32.
     """
 
     config: MusicVAEConfig
@@ -34,6 +35,7 @@ class Band:
     seed: int
     batch_size: int
     progress: Callable[[int], Any]
+    dtype: Any = None
 
     def decode(
         self, z_NZ: np.ndarray, temperature: Sequence[float], parts: Sequence[str] = PLAYED, number: int = 0
@@ -41,13 +43,11 @@ class Band:
         """Samples windows; each has a key of its own, made of the seed, `number` and its row."""
         base = jax.random.fold_in(jax.random.key(self.seed), number)
         keys_N = jax.vmap(jax.random.fold_in, (None, 0))(base, jnp.arange(len(z_NZ)))
-        pieces = []
+        play, pieces = sampler.Sampler(self.config, self.params, dtype=self.dtype), []
         for first in range(0, len(z_NZ), self.batch_size):
             rows = slice(first, first + self.batch_size)
             z_BZ = jnp.asarray(z_NZ[rows], jnp.float32)
-            tokens_BLP = sampler.sample(
-                self.config, self.params, z_BZ, keys_N[rows], temperature=tuple(temperature), parts=tuple(parts)
-            )
+            tokens_BLP = play(z_BZ, keys_N[rows], tuple(temperature), tuple(parts))
             pieces.append(np.asarray(tokens_BLP))
             self.progress(len(pieces[-1]))
         return np.concatenate(pieces)

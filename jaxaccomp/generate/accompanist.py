@@ -242,10 +242,14 @@ class Accompanist:
         return Played(self._sampler(z_BZ, keys_B, temperatures, tuple(parts)), z_BZ, *posterior)
 
 
-def load(name_or_path: str | PathLike = checkpoint.DEFAULT) -> Accompanist:
+def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None) -> Accompanist:
     """The accompanist of a checkpoint, by name or by path.
 
     Compiled programs are kept between runs, see `startup`.
+
+    Args:
+        name_or_path: of the checkpoint.
+        dtype: what the decoder's products are rounded to, see `Sampler`.
 
     Raises:
         CheckpointError: there is no such checkpoint, it is damaged, or it holds no surrogate.
@@ -253,7 +257,7 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT) -> Accompanist:
     use_compilation_cache()
     config, params = checkpoint.load(name_or_path)
     try:
-        return Accompanist(config, params)
+        return Accompanist(config, params, dtype=dtype)
     except CheckpointError as error:
         raise CheckpointError(f"{name_or_path}: {error}") from error
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jaxaccomp.config import require, to_json
+from jaxaccomp.config import DTYPES, require, to_json
 from jaxaccomp.generate.packer import Batch, Played
 
 _REVISION = 3
@@ -25,12 +25,14 @@ class Music:
     keep: str = "melody"
     melody: str | int = "default"
     spread: float = 1.0
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         require(
             0 < len(set(self.parts)) == len(self.parts) and set(self.parts) <= {"bass", "drums"},
             f"parts must be bass, drums or both, got {', '.join(self.parts) or 'none'}",
         )
+        require(self.dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
         require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
 
     def digest(self) -> str:
@@ -63,7 +65,7 @@ class Band:
 
         from jaxaccomp.generate import blocks
 
-        model = _Model(checkpoint)
+        model = _Model(checkpoint, music.dtype)
         decoders = [partial(_decode, model, device, music) for device in jax.local_devices()]
         return cls(decoders, batch_size or blocks.sizes()[-1])
 
@@ -71,8 +73,9 @@ class Band:
 class _Model:
     """A checkpoint, read once for all devices."""
 
-    def __init__(self, checkpoint: str):
+    def __init__(self, checkpoint: str, dtype: str):
         self._checkpoint = checkpoint
+        self._dtype = dtype
         self._lock = threading.Lock()
         self._loaded: Any = None
         self._players: dict[Any, Any] = {}
@@ -85,10 +88,11 @@ class _Model:
 
         with self._lock:
             if self._loaded is None:
-                self._loaded = accompanist.load(self._checkpoint)
+                self._loaded = accompanist.load(self._checkpoint, dtype=self._dtype)
             if device not in self._players:
                 band = self._loaded
-                self._players[device] = accompanist.Accompanist(band.config, jax.device_put(band.params, device))
+                params = jax.device_put(band.params, device)
+                self._players[device] = accompanist.Accompanist(band.config, params, dtype=self._dtype)
             return self._players[device]
 
 

@@ -108,6 +108,7 @@ def run(
     keep: str = "melody",
     melody: str | int = "default",
     spread: float | None = None,
+    dtype: str = "float32",
 ) -> Summary:
     """Accompanies every song under `inputs`, into `out`, and writes `out/manifest.jsonl`.
 
@@ -124,6 +125,7 @@ def run(
         keep: what stays of the original: "melody" or "all"; see `stitch`.
         melody: the rule that finds the tune, or a track's number or name; see `jaxaccomp.music.melody.choose`.
         spread: how far latents stray from the surrogate's mean; None for the accompanist's default.
+        dtype: what the decoder's products are rounded to, float32 or bfloat16.
 
     Raises:
         UsageError: `inputs` and `out` make no sense together.
@@ -141,6 +143,7 @@ def run(
         keep=keep,
         melody=melody,
         spread=accompanist.DEFAULT_SPREAD if spread is None else float(spread),
+        dtype=dtype,
     )
     stamp = {"checkpoint": checkpoints.fingerprint(checkpoint)[:16], "options": music.digest()}
     songs = inputs_.find(inputs, out)

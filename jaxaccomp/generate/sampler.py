@@ -61,7 +61,7 @@ class Sampler:
         """
         self.config = config
         self.devices = tuple(devices or ())
-        self._dtype = None if dtype is None else jnp.dtype(dtype)
+        self._dtype = None if dtype is None or jnp.dtype(dtype) == jnp.float32 else jnp.dtype(dtype)
         self._params = params
         self._mesh = Mesh(np.array(self.devices), ("rows",)) if len(self.devices) > 1 else None
         conductor = {"conductor": params["conductor"]}

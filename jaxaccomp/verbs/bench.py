@@ -17,6 +17,7 @@ SECTIONS = {
     "data": "building and reading datasets",
     "train": "training steps",
     "collection": "accompanying a whole collection",
+    "precision": "what rounding to bfloat16 changes in what is played",
     "startup": "from `infer.py` to the file it writes: where the seconds go",
 }
 """Each section lives in the module of its name in `jaxaccomp.bench`: `add_flags`, `run` → results, `table`."""

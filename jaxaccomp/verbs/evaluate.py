@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import DatasetError, UsageError
 
 LIMIT = 2000
@@ -47,6 +48,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides all draws (default: 0)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="windows at a time (default: 64)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="of the decoders' products (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the figures go, as JSON")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
     parser.add_argument("--results", type=Path, metavar="FILE", help="take the figures from here, do not measure")
@@ -95,6 +99,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
         samples=arguments.samples,
         seed=arguments.seed,
         batch_size=arguments.batch_size,
+        dtype=None if arguments.dtype == "float32" else arguments.dtype,
     )
     if len(windows) < windows.available:
         print(f"measuring {len(windows):,} of {windows.available:,} windows; --limit 0 takes all", file=sys.stderr)
@@ -108,7 +113,8 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
             file=sys.stderr,
         )
     said = {"checkpoint": arguments.checkpoint, "fingerprint": checkpoint.fingerprint(arguments.checkpoint)}
-    return said | {"data": str(arguments.data), "splits": splits, "seed": arguments.seed} | report
+    said |= {"data": str(arguments.data), "splits": splits, "seed": arguments.seed, "dtype": arguments.dtype}
+    return said | report
 
 
 def _card(arguments: argparse.Namespace, report: dict[str, Any], baseline: dict[str, Any] | None) -> str:
@@ -155,6 +161,8 @@ def _command(report: dict[str, Any]) -> str:
     ]
     words += ["--limit", str(report["windows"]), "--samples", str(report["sampled_windows"])]
     words += ["--temperature", temperature, "--spread", f"{report['spread']:g}", "--seed", str(report["seed"])]
+    if report.get("dtype", "float32") != "float32":
+        words += ["--dtype", report["dtype"]]
     return "python -m jaxaccomp evaluate " + shlex.join(words)
 
 

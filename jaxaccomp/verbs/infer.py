@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from jaxaccomp import flags
 from jaxaccomp.arrays import BARS
+from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import CollectionError, UsageError
 from jaxaccomp.generate.collection import CollectionConfig
 
@@ -56,6 +57,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         choices=("melody", "all"),
         default="melody",
         help="what stays of the original: its melody, or every track (default: melody)",
+    )
+    play.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="what the decoder's products are rounded to: bfloat16 is for accelerators (default: float32)",
     )
     only = play.add_mutually_exclusive_group()
     only.add_argument("--bass-only", dest="parts", action="store_const", const=("bass",), help="no drums")
@@ -119,7 +126,7 @@ def _play_one(arguments: argparse.Namespace) -> int:
 
     from jaxaccomp.generate import accompanist
 
-    band = accompanist.load(arguments.checkpoint)
+    band = accompanist.load(arguments.checkpoint, dtype=arguments.dtype)
     with _progress(count * arguments.variations) as progress:
         takes = band.play_song(
             song,
@@ -205,6 +212,7 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) ->
         keep=arguments.keep,
         melody=arguments.melody,
         spread=arguments.spread,
+        dtype=arguments.dtype,
     )
     print(summary.text)
     if summary.exit_code:

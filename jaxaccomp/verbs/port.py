@@ -8,6 +8,7 @@ import argparse
 import os
 from pathlib import Path
 
+from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import UsageError
 
 
@@ -15,9 +16,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `port`."""
     parser.add_argument("source", metavar="SRC", help="a .tar archive, a folder, a prefix, or an http(s) address")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the checkpoint folder to write")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the arrays on disk (default: float32)"
-    )
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the arrays on disk (default: float32)")
     parser.add_argument("--sha256", metavar="HEX", help="what the fetched or given archive's SHA-256 must be")
     parser.add_argument(
         "--downloads",

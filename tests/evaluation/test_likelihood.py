@@ -50,3 +50,10 @@ def test_zero_weights_know_nothing(tiny_params, trios, z_NZ):
     for part in PARTS:
         np.testing.assert_allclose(scored[part].nll_N, 256 * np.log(VOCABULARY[part]), rtol=1e-5)
         assert (scored[part].onsets_right_N == 0).all()  # the first class, nothing happens, is the likeliest
+
+
+def test_rounded_products_score_nearly_the_same(tiny_params, trios, z_NZ, scored):
+    rounded = likelihood.teacher_forced(TINY, tiny_params, trios, z_NZ, dtype="bfloat16")
+    for part, exact in scored.items():
+        assert (rounded[part].nll_N != exact.nll_N).any()
+        np.testing.assert_allclose(rounded[part].nll_N, exact.nll_N, rtol=0.01)

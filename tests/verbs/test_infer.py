@@ -1,5 +1,6 @@
 """`infer` on one song: what it writes and says, and one clear sentence for whatever is wrong."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxaccomp import cli, demos
+from jaxaccomp.generate import band
 from jaxaccomp.music import melody, midi
 
 DEMO = demos.path("korobeiniki")
@@ -80,6 +82,21 @@ def test_one_part_only(infer, tmp_path, flag, gone):
     assert infer(DEMO, "--out", tmp_path, flag)[0] == 0
     names = {track.name for track in midi.read(tmp_path / "korobeiniki.mid").tracks}
     assert {"Bass", "Drums"} & names == {"Bass", "Drums"} - {gone}
+
+
+def test_rounded_products_play_a_collection_as_they_play_a_song(infer, tmp_path):
+    names = ("korobeiniki", "greensleeves")
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(demos.path(name), folder)
+    code, _, _ = infer(folder, "--out", tmp_path / "together", "--dtype", "bfloat16")
+    assert code == 0
+    for name in names:
+        infer(folder / f"{name}.mid", "--out", tmp_path / "alone", "--dtype", "bfloat16")
+        together, alone = (tmp_path / where / f"{name}.mid" for where in ("together", "alone"))
+        assert together.read_bytes() == alone.read_bytes()
+    assert band.Music(dtype="bfloat16").digest() != band.Music().digest()
 
 
 def test_the_melody_may_be_told_by_number_or_name(infer, tmp_path):
