@@ -1,9 +1,11 @@
 """A whole collection, end to end: read, choose, decode, stitch, write; against a plain loop over `accompany()`."""
 
 import argparse
+import json
 import os
 import random
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,26 +32,31 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
     parser.add_argument("--batch-size", type=int, default=0, metavar="N", help="windows decoded at a time")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read and write songs")
+    parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Times a collection run, and then the loop on some of the same songs, in the same process."""
-    from jaxaccomp.generate import accompanist, collection
+    """Times a collection run, and then the loop on some of the same songs, in a process that has one device."""
+    from jaxaccomp.generate import collection, startup
     from jaxaccomp.generate.collection import CollectionConfig
+    from jaxaccomp.weights import checkpoint
 
+    if arguments.loop:
+        return {"loop_s": _loop(str(arguments.checkpoint), sorted(arguments.loop.iterdir()))}
     config = CollectionConfig(batch_size=arguments.batch_size, workers=arguments.workers)
     count = arguments.songs or (40 if arguments.quick else 500)
     loop_count = min(count, arguments.loop_songs or (10 if arguments.quick else 60))
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         songs = _multiply(_sources(arguments.folder), count, place / "songs")
+        startup.use_cores(count, max(checkpoint.shapes(arguments.checkpoint)[0].musicvae.decoder_sizes))
         _compile(str(arguments.checkpoint), config.batch_size)
         summary = collection.run([place / "songs"], place / "out", config, checkpoint=arguments.checkpoint)
         if not summary.counts.get("done"):
             raise CollectionError(f"none of the {count} songs could be accompanied:\n{summary.text}")
-        band = accompanist.load(arguments.checkpoint)
-        loop_s = min(_loop(band, songs[:loop_count], place / f"loop{i}") for i in range(2))  # the first one compiles
-    workers = config.workers or os.cpu_count() or 1
+        workers = config.workers or os.cpu_count() or 1
+        peak_memory_mib = _peak_memory_mib(workers)
+        loop_s = _loop_elsewhere(str(arguments.checkpoint), songs[:loop_count], place / "loop")
     figures = dict(summary.figures)
     return {
         **figures,
@@ -59,7 +66,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "loop_songs": loop_count,
         "loop_songs_per_s": loop_count / loop_s,
         "ratio_to_loop": figures["songs_per_s"] * loop_s / loop_count,
-        "peak_memory_mib": _peak_memory_mib(workers),
+        "peak_memory_mib": peak_memory_mib,
         "checkpoint": str(arguments.checkpoint),
         "machine": machine.describe(),
     }
@@ -131,18 +138,34 @@ def _compile(checkpoint: str, batch_size: int) -> None:
         decode(packer.take()).fetched()
 
 
-def _loop(band: Any, songs: Sequence[Path], out: Path) -> float:
-    """Seconds that a plain loop takes."""
-    from jaxaccomp.errors import MidiError
-
-    out.mkdir()
-    start_s = time.perf_counter()
+def _loop_elsewhere(checkpoint: str, songs: Sequence[Path], folder: Path) -> float:
+    """`_loop` in a fresh process: with a device for each core it would have one core alone."""
+    folder.mkdir()
     for path in songs:
-        try:
-            band.accompany(path)[0].score.write(out / path.name)
-        except MidiError as error:
-            print(error, file=sys.stderr)
-    return time.perf_counter() - start_s
+        (folder / path.name).symlink_to(path)
+    command = [sys.executable, "-m", "jaxaccomp", "bench", "collection", "--json", "--checkpoint", checkpoint]
+    done = subprocess.run([*command, "--loop", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise CollectionError(f"the plain loop failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    return json.loads(done.stdout)["loop_s"]
+
+
+def _loop(checkpoint: str, songs: Sequence[Path]) -> float:
+    """Seconds that a plain loop takes, once all is compiled."""
+    from jaxaccomp.errors import MidiError
+    from jaxaccomp.generate import accompanist
+
+    band, took_s = accompanist.load(checkpoint), []
+    with tempfile.TemporaryDirectory() as scratch:
+        for _ in range(2):
+            start_s = time.perf_counter()
+            for path in songs:
+                try:
+                    band.accompany(path)[0].score.write(Path(scratch) / path.name)
+                except MidiError as error:
+                    print(error, file=sys.stderr)
+            took_s.append(time.perf_counter() - start_s)
+    return min(took_s)
 
 
 def _peak_memory_mib(workers: int) -> float:

@@ -2,7 +2,8 @@
 
 A figure such as "12 windows a second" says nothing about the program until it stands beside the machine's own limits.
 Both limits are measured in the same process as the figures: the matmul peak, which bounds computation, and the copy
-bandwidth, which bounds everything that has to stream weights.
+bandwidth, which bounds everything that has to stream weights. The peak is that of square matrices, as is the custom; a
+library may be faster still with few columns, so a good program can come out a little above it.
 """
 
 import os

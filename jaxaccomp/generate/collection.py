@@ -22,7 +22,7 @@ from tqdm import tqdm
 from jaxaccomp.config import require, setting
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate import inputs as inputs_
-from jaxaccomp.generate import manifest, songfile
+from jaxaccomp.generate import manifest, songfile, startup
 from jaxaccomp.generate.band import Band, Music
 from jaxaccomp.generate.conveyor import Clock, Conveyor, Order
 from jaxaccomp.generate.inputs import Inputs
@@ -153,6 +153,7 @@ def run(
         settings = Settings(place, place / f".staging-{index}-of-{count}", melody, music.parts, keep, share)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
+        startup.use_cores(len(songs.names), max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes))
         load = partial(Band.on_all_devices, str(checkpoint), music, config.batch_size)
         with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
             ledger = _Ledger(book, songs, stamp, config.force, bar)

@@ -3,8 +3,7 @@
 import os
 import sys
 
-VIRTUAL_DEVICES = "xla_force_host_platform_device_count"
-"""Name of XLA's flag; where a user has set it, nothing here interferes."""
+from jaxaccomp.generate.startup import VIRTUAL_DEVICES
 
 HUGE_PAGES = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",

@@ -1,6 +1,7 @@
 """Where compiled programs are kept, and that the user's word goes before ours."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,30 @@ def test_a_folder_the_caller_told_jax_stays(monkeypatch, tmp_path):
 def test_a_folder_that_cannot_be_made_is_no_error(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     assert _run(monkeypatch, tmp_path / "file" / "below", "-") is None
+
+
+_CORES = """
+import sys, jax
+from jaxaccomp.generate.startup import use_cores
+if sys.argv[3] == "started":
+    jax.devices()
+use_cores(int(sys.argv[1]), int(sys.argv[2]))
+print(jax.local_device_count())
+"""
+
+
+@pytest.mark.parametrize(
+    ("songs", "units", "state", "flags", "expected"),
+    [
+        (startup.MANY_SONGS, 128, "fresh", "", min(8, len(os.sched_getaffinity(0)))),
+        (startup.MANY_SONGS - 1, 128, "fresh", "", 1),
+        (startup.MANY_SONGS, 1024, "fresh", "", 1),
+        (startup.MANY_SONGS, 128, "started", "", 1),
+        (startup.MANY_SONGS, 128, "fresh", f"--{startup.VIRTUAL_DEVICES}=3", 3),
+    ],
+)
+def test_a_large_collection_has_a_device_for_each_core(songs, units, state, flags, expected):
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", _CORES, str(songs), str(units), state]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == str(expected), run.stderr
