@@ -118,7 +118,7 @@ class _Ruler:
     def __init__(self, tempos: tuple[tuple[float, float], ...], quarter: int, source: str):
         self.tempos: list[tuple[int, int]] = []
         self._times, self._scales, self._ticks = [0.0], [quarter / 0.5], [0.0]
-        for time, qpm in sorted(tempos):
+        for time, qpm in sorted(tempos, key=lambda tempo: tempo[0]):  # of two at one time the later one counts
             microseconds = round(6e7 / qpm) if qpm > 0 else 0
             if not 0 < microseconds < 1 << 24:
                 raise MidiError("impossible-tempo", source, f"has a tempo of {qpm} quarter notes a minute at {time} s")

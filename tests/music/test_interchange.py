@@ -46,6 +46,16 @@ def test_there_and_back(song):
     np.testing.assert_array_equal(trio.extract(back), trio.extract(score))
 
 
+def test_of_two_tempos_at_one_time_the_later_one_counts():
+    notes = np.zeros(1, midi.NOTE)
+    notes["end"], notes["pitch"], notes["velocity"] = 48, 60, 90
+    tempos = [(0, 500_000), (24, 250_000), (24, 1_000_000)]
+    score = midi.Score.build(24, [midi.Part("", 0, 0, notes)], tempos)
+    back = midi.Score.from_note_sequence(score.to_note_sequence())
+    assert back.tempos.tolist() == score.tempos.tolist()
+    assert back.notes["end"].tolist() == [48]
+
+
 def test_controls_that_come_before_the_first_note_go_to_every_later_instrument():
     body = (
         b"\x00\xb0\x07\x64" + b"\x00\x90\x3c\x40\x60\x80\x3c\x00" + b"\x00\xc0\x05\x00\xb0\x0a\x10"
