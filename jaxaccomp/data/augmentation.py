@@ -10,9 +10,7 @@ from jaxtyping import Int
 
 from jaxaccomp.arrays import FIRST_NOTE_ON, VOCABULARY
 from jaxaccomp.config import require, setting
-
-KICK, SNARE, CLOSED_HAT, OPEN_HAT, LOW_TOM, MID_TOM, HIGH_TOM, CRASH, RIDE = range(9)
-"""Bits of a drum token."""
+from jaxaccomp.music.tokens import CLOSED_HAT, CRASH, DRUMS, HIGH_TOM, LOW_TOM, MID_TOM, OPEN_HAT, RIDE
 
 DROPPABLE = ((CLOSED_HAT, OPEN_HAT), (RIDE,), (CRASH,), (LOW_TOM, MID_TOM, HIGH_TOM))
 """Drums that a song can lose and still be the same beat; kick and snare carry it and stay."""
@@ -53,7 +51,7 @@ NONE = Augmentation(lowest_shift=0, highest_shift=0)
 def _moved(swap: dict[int, int]) -> np.ndarray:
     tokens = np.arange(VOCABULARY["drums"])
     moved = np.zeros_like(tokens)
-    for drum in range(9):
+    for drum in range(DRUMS):
         moved |= ((tokens >> drum) & 1) << swap.get(drum, drum)
     return moved
 

@@ -10,45 +10,18 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxaccomp.arrays import BARS, FIRST_NOTE_ON, LOWEST_PITCH, NO_EVENT, STEPS_PER_BAR
+from jaxaccomp.arrays import BARS, STEPS_PER_BAR
+from jaxaccomp.music.measures import CONSONANCES, MAJOR, MINOR
+from jaxaccomp.music.tokens import DRUMS, KICK, SILENT, SNARE, hits, onsets, sounding
 
 Tokens = Int[np.ndarray, "N L"]
 Trios = Int[np.ndarray, "N L P"]
 Measure = Float[np.ndarray, " N"]
 
-SILENT = -1
-"""Pitch of a step at which nothing sounds."""
 BEATS = (0, 4, 8, 12)
 STRONG_BEATS = (0, 8)
 BACKBEATS = (4, 12)
-CONSONANCES = (0, 3, 4, 7, 8, 9)
-"""Semitones above the bass, octaves aside: unison, thirds, fifth and sixths. A fourth above a bass is a dissonance."""
-KICK, SNARE = 0, 1
-"""Bits of a drum token."""
-DRUM_CLASSES = 9
-
 _DIATONIC = (0, 2, 4, 5, 7, 9, 11)
-# Krumhansl & Kessler (1982), probe-tone ratings of the pitch classes of a major and a minor key, from the tonic up.
-_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-
-
-def sounding(tokens_NL: Tokens) -> Int[np.ndarray, "N L"]:
-    """Pitch that sounds at each step of a melody or bass, as a MIDI number; SILENT where none does."""
-    steps_L = np.arange(tokens_NL.shape[1])
-    last_NL = np.maximum.accumulate(np.where(tokens_NL != NO_EVENT, steps_L, 0), axis=1)
-    event_NL = np.take_along_axis(tokens_NL, last_NL, axis=1)
-    return np.where(event_NL >= FIRST_NOTE_ON, event_NL - FIRST_NOTE_ON + LOWEST_PITCH, SILENT)
-
-
-def onsets(tokens_NL: Tokens) -> Bool[np.ndarray, "N L"]:
-    """Steps at which a note of a melody or bass begins."""
-    return tokens_NL >= FIRST_NOTE_ON
-
-
-def hits(drums_NL: Tokens) -> Bool[np.ndarray, "N L D"]:
-    """Which of the nine drum classes are hit at each step."""
-    return (drums_NL[..., None] >> np.arange(DRUM_CLASSES)) & 1 > 0
 
 
 def keys(melody_NL: Tokens) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, "N 12"]]:
@@ -64,7 +37,7 @@ def keys(melody_NL: Tokens) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, "N 
     """
     pitch_NL = sounding(melody_NL)
     time_NC = np.stack([((pitch_NL % 12 == c) & (pitch_NL != SILENT)).sum(1) for c in range(12)], axis=1)
-    profiles_KC = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
+    profiles_KC = np.array([np.roll(profile, tonic) for profile in (MAJOR, MINOR) for tonic in range(12)])
     profiles_KC = profiles_KC - profiles_KC.mean(1, keepdims=True)
     profiles_KC /= np.linalg.norm(profiles_KC, axis=1, keepdims=True)
     best_N = (time_NC @ profiles_KC.T).argmax(1)  # centring and scaling the times would not change which is best
@@ -188,13 +161,13 @@ def profiles(trio_NLP: Trios) -> dict[str, Float[np.ndarray, " C"]]:
     in_key_NL = onset_NL & (tonic_N >= 0)[:, None]
     step_NL = np.broadcast_to(np.arange(bass_NL.shape[1]) % STEPS_PER_BAR, bass_NL.shape)
     hit_NLD = hits(drums_NL)
-    place_NLD = step_NL[..., None] * DRUM_CLASSES + np.arange(DRUM_CLASSES)
+    place_NLD = step_NL[..., None] * DRUMS + np.arange(DRUMS)
     return {
         "bass_positions": _frequencies(step_NL[onset_NL], STEPS_PER_BAR),
         "bass_degrees": _frequencies(((pitch_NL - tonic_N[:, None]) % 12)[in_key_NL], 12),
         "bass_pitches": _frequencies(pitch_NL[onset_NL], 128),
-        "drum_positions": _frequencies(place_NLD[hit_NLD], STEPS_PER_BAR * DRUM_CLASSES),
-        "drum_tokens": _frequencies(drums_NL[drums_NL > 0], 2**DRUM_CLASSES),
+        "drum_positions": _frequencies(place_NLD[hit_NLD], STEPS_PER_BAR * DRUMS),
+        "drum_tokens": _frequencies(drums_NL[drums_NL > 0], 2**DRUMS),
     }
 
 
