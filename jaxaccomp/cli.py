@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "measure a checkpoint on held-out latents",
     "bench": "measure throughput against this machine's own peak",
     "show": "draw and describe MIDI files",
+    "export": "write a checkpoint for other programs: NumPy, safetensors, StableHLO",
     "merge": "merge the manifests of a sharded collection run",
 }
 """Each verb lives in the module of its name in `jaxaccomp.verbs`."""

@@ -40,8 +40,8 @@ class Carry(NamedTuple):
     h_BH: Float[AnyArray, "B H"]
 
 
-def zero_carry(batch: int, units: int, dtype: Any = jnp.float32) -> Carry:
-    """The state before the first step of an encoder layer."""
+def zero_carry(batch: Any, units: int, dtype: Any = jnp.float32) -> Carry:
+    """The state before the first step of an encoder layer; `batch` may be symbolic, where a program is exported."""
     return Carry(jnp.zeros((batch, units), dtype), jnp.zeros((batch, units), dtype))
 
 
@@ -209,7 +209,8 @@ def _lockstep(dtype, backwards, lanes, inside_LB1):
     gates overwrite the gates, and the kernel's gradient is one product after the loop.
     """
     rows = lanes[0][1].shape[1]
-    if rows >= _FEW_ROWS and all(in_columns(lane[0].shape[0], dtype) for lane in lanes):
+    is_wide = all(in_columns(lane[0].shape[0], dtype) for lane in lanes)
+    if is_wide and (not isinstance(rows, int) or rows >= _FEW_ROWS):  # a symbolic number of rows may be any
         return _forward_columns(backwards, lanes, inside_LB1)
     carries, outputs, _, _ = _forward(dtype, backwards, lanes, inside_LB1, keep=False)
     return carries, outputs

@@ -48,7 +48,8 @@ _PACKAGE = Path(jaxaccomp.__file__).parent
 SHELVES = (_PACKAGE.parent / "checkpoints", _PACKAGE / "checkpoints")
 """Where names are looked up: the repository's checkpoints/, then the installed package's."""
 
-_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+"""Types of the arrays on disk."""
 
 
 def save(
@@ -79,7 +80,7 @@ def save(
         ConfigError: another dtype.
     """
     path = Path(path).absolute()
-    require(dtype in _DTYPES, f"dtype must be {' or '.join(_DTYPES)}, got {dtype!r}")
+    require(dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
     if isinstance(config, MusicVAEConfig):
         config, params = ModelConfig(musicvae=config), {"musicvae": params}
     leaves = dict(trees.leaves({part: tree for part, tree in params.items() if tree is not None}))
@@ -94,7 +95,7 @@ def save(
         "config": to_json(config),
         "dtype": dtype,
         "arrays": {
-            name: {"shape": list(array.shape), "crc32": _crc32(array.astype(_DTYPES[dtype], copy=False))}
+            name: {"shape": list(array.shape), "crc32": _crc32(array.astype(DTYPES[dtype], copy=False))}
             for name, array in sorted(arrays.items())
         },
         "provenance": {
@@ -220,7 +221,7 @@ def record(path: Path) -> dict[str, Any]:
     for key, good in {
         "arrays": sound,
         "config": isinstance(entry.get("config"), dict),
-        "dtype": entry.get("dtype") in _DTYPES,
+        "dtype": entry.get("dtype") in DTYPES,
         "files": isinstance(entry.get("files"), dict),
         "provenance": isinstance(entry.get("provenance"), dict),
     }.items():
@@ -342,7 +343,7 @@ def _write(folder: Path, leaves: dict[str, np.ndarray], dtype: str) -> None:
     import orbax.checkpoint as ocp
 
     tree = trees.tree(leaves)
-    pieces = jax.tree.map(lambda _: ocp.SaveArgs(dtype=_DTYPES[dtype], chunk_byte_size=FILE_BYTES // 4), tree)
+    pieces = jax.tree.map(lambda _: ocp.SaveArgs(dtype=DTYPES[dtype], chunk_byte_size=FILE_BYTES // 4), tree)
     with _checkpointer() as checkpointer:
         checkpointer.save(
             folder, args=ocp.args.PyTreeSave(tree, save_args=pieces, ocdbt_target_data_file_size=FILE_BYTES)
