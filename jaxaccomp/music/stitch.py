@@ -147,21 +147,21 @@ def _kept_chunks(score: Score, melody_track: int, keep: Keep) -> tuple[list[byte
         marks_here = marks[mark_edges[index] : mark_edges[index + 1]]
         playing_here = [o for o in stays if o >> 4 == index]
         if score.header.format == 0:
-            chunks.append(_excerpt(score.data, events.select(marks_here)))
+            chunks.append(excerpt(score.data, events.select(marks_here)))
             rows = (mine.start + np.flatnonzero(voice[mine] & (owner[mine] == o)) for o in playing_here)
-            chunks += [_excerpt(score.data, events.select(row)) for row in rows]
+            chunks += [excerpt(score.data, events.select(row)) for row in rows]
         elif wanted[mine].all():
             chunks.append(score.data[start - 8 : end])
         elif playing_here:
-            chunks.append(_excerpt(score.data, events.select(mine.start + np.flatnonzero(wanted[mine]))))
+            chunks.append(excerpt(score.data, events.select(mine.start + np.flatnonzero(wanted[mine]))))
         else:
             said = (events.status[marks_here] != smf.META) | ~_IS_NAMING[events.first[marks_here]]
             if index == 0 or said.any():
-                chunks.append(_excerpt(score.data, events.select(marks_here if index == 0 else marks_here[said])))
+                chunks.append(excerpt(score.data, events.select(marks_here if index == 0 else marks_here[said])))
     return chunks, {o & 15 for o in stays}
 
 
-def _excerpt(data: bytes, events: Events) -> bytes:
+def excerpt(data: bytes, events: Events) -> bytes:
     """An MTrk chunk of some events of a chunk: their own bytes, with new delta times and running status spelt out."""
     marks = (events.status == smf.META) & (events.first == smf.END_OF_TRACK)
     events = events.select(~marks)

@@ -1,118 +1,164 @@
-"""MIDI → sound, by FluidSynth and a General MIDI sound font, both found on this machine.
+"""Score → sound, in memory or as a file.
 
-Neither is a dependency: only `--audio` needs them, and a sentence says how to get the one that is missing.
+audio.render("song.mid", "song.mp3")
+
+sounds = [audio.synthesize(take.score) for take in takes]
+gain = audio.shared_gain(sounds)                       # so that takes stay as loud to each other as they are
+audio.write(sounds[0], "take.ogg", gain)
 """
 
 import os
-import shutil
-import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jaxaccomp.errors import RenderError
+from jaxaccomp.music import midi
+from jaxaccomp.music.midi import Score
+from jaxaccomp.report import clock, engine, soundfont
+from jaxaccomp.report.engine import SAMPLE_RATE, Name, Sound
 
-SOUND_FONT_VARIABLE = "JAXACCOMP_SOUNDFONT"
-"""Environment variable that names a sound font and goes before all others."""
+FILE_TYPES = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+"""What can be written: format and encoding by ending."""
+TAIL_S = 2.5
+"""How long a song goes on after its last note, for what still rings."""
+LONGEST_S = 3600.0
+"""Longer songs are refused: their sound would not fit in memory."""
+PEAK = 0.89
+"""Largest sample that is written: 1 dB below full scale."""
 
-SOUND_FONT_FOLDERS = (
-    "/usr/share/sounds/sf2",
-    "/usr/share/soundfonts",
-    "/usr/local/share/soundfonts",
-    "/opt/homebrew/share/soundfonts",
-    "~/.local/share/soundfonts",
-    "~/Library/Audio/Sounds/Banks",
-)
-SOUND_FONTS = ("FluidR3_GM.sf2", "GeneralUser-GS.sf2", "default-GM.sf2", "default.sf2", "TimGM6mb.sf2")
-"""Files looked for in each folder, the best sounding first; after them, any other `.sf2` or `.sf3`."""
+_BLOCK = 131_072  # frames; libsndfile's Vorbis encoder overflows its stack when it gets much more at a time
+_MOST_GAIN = 16.0
+_TEXT = b"\xff\x01\x00"  # an empty text event
 
-FILE_TYPES = {".wav": "wav", ".ogg": "oga", ".flac": "flac"}
-"""What can be written, and what FluidSynth calls it."""
 
-SMALLEST_FILE = 1000
-"""Bytes below which a sound file holds a header and nothing else: FluidSynth reports some failures by nothing more."""
+def length_s(score: Score) -> float:
+    """Seconds that a Score sounds: to the end of its last note, and `TAIL_S` on."""
+    end = int(score.notes["end"].max(initial=0))
+    return float(clock.seconds(score, np.array([end]))[0]) + TAIL_S
 
-INSTALL = (
-    "on Debian or Ubuntu: apt-get install fluidsynth timgm6mb-soundfont; on macOS: brew install fluid-synth, "
-    f"and put a General MIDI sound font (.sf2) into ~/.local/share/soundfonts or name it in {SOUND_FONT_VARIABLE}"
-)
+
+def synthesize(
+    score: Score,
+    *,
+    seconds: float | None = None,
+    synthesizer: Name = "auto",
+    sound_font: str | os.PathLike | None = None,
+) -> Sound:
+    """Plays a Score.
+
+    Args:
+        score: any music.
+        seconds: how long the sound is to be; None: `length_s`.
+        synthesizer: which program does it, see `engine`.
+        sound_font: a `.sf2` file; None: see `soundfont.find`.
+
+    Returns:
+        Stereo at `SAMPLE_RATE`, rather quiet: see `shared_gain`.
+
+    Raises:
+        RenderError: there is no synthesizer or sound font, the song is too long, or rendering fails.
+    """
+    seconds = length_s(score) if seconds is None else seconds
+    if seconds > LONGEST_S:
+        raise RenderError(
+            f"{score.source}: lasts {seconds / 60:.0f} minutes; sound is rendered for songs of up to "
+            f"{LONGEST_S / 60:.0f} minutes"
+        )
+    frames = round(seconds * SAMPLE_RATE)
+    try:
+        sound = engine.find(synthesizer)(_with_tail(score), soundfont.find(sound_font))
+    except RenderError as error:
+        raise RenderError(f"{score.source}: {error}") from error
+    return np.pad(sound[:frames], ((0, max(frames - len(sound), 0)), (0, 0)))
+
+
+def shared_gain(sounds: Sequence[Sound]) -> float:
+    """The factor that brings the loudest of several sounds to `PEAK`, so that the others keep their distance to it."""
+    loudest = max((float(np.abs(sound).max(initial=0)) for sound in sounds), default=0.0)
+    return min(PEAK / loudest, _MOST_GAIN) if loudest > 0 else 1.0
+
+
+def write(sound: Sound, path: str | os.PathLike, gain: float = 1.0) -> Path:
+    """Writes sound to a file, which appears under its name only when it is complete.
+
+    Args:
+        sound: at `SAMPLE_RATE`.
+        path: its ending, `.wav`, `.flac`, `.ogg` or `.mp3`, decides the format.
+        gain: factor, see `shared_gain`.
+
+    Raises:
+        RenderError: an unknown ending, or a place that cannot be written to.
+    """
+    import soundfile
+
+    path = Path(path)
+    kind, encoding = check_ending(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.stem[:80]}-", dir=path.parent) as folder:
+            unfinished = Path(folder, f"sound{path.suffix.lower()}")
+            with soundfile.SoundFile(unfinished, "w", SAMPLE_RATE, sound.shape[1], encoding, format=kind) as file:
+                for start in range(0, len(sound), _BLOCK):
+                    file.write(np.clip(sound[start : start + _BLOCK] * np.float32(gain), -1, 1))
+            unfinished.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise RenderError(f"{path}: cannot write sound there ({getattr(error, 'strerror', None) or error})") from error
+    return path
 
 
 def render(
-    midi: str | os.PathLike,
+    source: str | os.PathLike | Score,
     out: str | os.PathLike,
     *,
+    synthesizer: Name = "auto",
     sound_font: str | os.PathLike | None = None,
-    sample_rate: int = 44100,
-    gain: float = 0.6,
-    timeout_s: float = 600.0,
 ) -> Path:
-    """Renders a MIDI file to sound.
-
-    The sound appears under its name only when it is complete.
+    """Renders one MIDI file, or a Score, to a sound file, as loud as it can be.
 
     Args:
-        midi: the MIDI file.
-        out: where to write; its ending, `.wav`, `.ogg` or `.flac`, decides the format.
-        sound_font: a `.sf2` or `.sf3` file; by default the best one found (see `find_sound_font`).
-        sample_rate: in hertz.
-        gain: loudness, from 0 to 10.
-        timeout_s: how long FluidSynth may take.
+        source: the music.
+        out: where to write; the ending decides the format, see `write`.
+        synthesizer: see `synthesize`.
+        sound_font: see `synthesize`.
 
     Returns:
         The path written.
 
     Raises:
-        RenderError: FluidSynth or a sound font is missing, the ending is unknown, or FluidSynth fails.
+        MidiError: `source` cannot be read.
+        RenderError: see `synthesize` and `write`.
     """
-    midi, out = Path(midi), Path(out)
-    file_type = FILE_TYPES.get(out.suffix.lower())
-    if file_type is None:
-        raise RenderError(
-            f"{out}: sound is written as {', '.join(FILE_TYPES)}, not {out.suffix or 'without an ending'}"
-        )
-    if not midi.is_file():
-        raise RenderError(f"{midi}: no such MIDI file to render")
-    program = shutil.which("fluidsynth")
-    if program is None:
-        raise RenderError(f"{out}: cannot render sound because the program fluidsynth is not installed; {INSTALL}")
-    font = find_sound_font(sound_font)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
-            unfinished = Path(folder, f"sound{out.suffix.lower()}")
-            command = [program, "-ni", "-q", "-g", str(gain), "-r", str(sample_rate), "-T", file_type]
-            command += ["-F", str(unfinished), str(font), str(midi)]
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s)
-            if done.returncode != 0 or not unfinished.exists() or unfinished.stat().st_size < SMALLEST_FILE:
-                said = (done.stderr or done.stdout).strip().splitlines()
-                raise RenderError(f"{out}: fluidsynth failed on {midi} ({said[-1] if said else 'without a word'})")
-            unfinished.replace(out)
-    except subprocess.TimeoutExpired as error:
-        raise RenderError(f"{out}: fluidsynth took longer than {timeout_s:g} s on {midi} and was stopped") from error
-    except OSError as error:
-        raise RenderError(f"{out}: cannot write there ({error.strerror})") from error
-    return out
+    check_ending(Path(out))
+    score = source if isinstance(source, Score) else midi.read(source)
+    sound = synthesize(score, synthesizer=synthesizer, sound_font=sound_font)
+    return write(sound, out, shared_gain([sound]))
 
 
-def find_sound_font(wanted: str | os.PathLike | None = None) -> Path:
-    """The sound font to use: the one asked for, else the environment's, else the best one installed.
+def check_ending(path: Path) -> tuple[str, str]:
+    """Format and encoding of a sound file.
 
     Raises:
-        RenderError: the one named is not there, or none is found.
+        RenderError: an unknown ending.
     """
-    named = wanted or os.environ.get(SOUND_FONT_VARIABLE)
-    if named:
-        font = Path(named).expanduser()
-        if not font.is_file():
-            raise RenderError(f"{font}: no such sound font; name a General MIDI .sf2 or .sf3 file")
-        return font
-    folders = [Path(folder).expanduser() for folder in SOUND_FONT_FOLDERS]
-    for name in SOUND_FONTS:
-        for folder in folders:
-            if (folder / name).is_file():
-                return folder / name
-    for folder in folders:
-        others = sorted(path for ending in ("*.sf2", "*.sf3") for path in folder.glob(ending))
-        if others:
-            return others[0]
-    raise RenderError(f"cannot render sound because no General MIDI sound font is installed; {INSTALL}")
+    if path.suffix.lower() not in FILE_TYPES:
+        raise RenderError(
+            f"{path}: sound is written as {', '.join(FILE_TYPES)}, not {path.suffix or 'without an ending'}"
+        )
+    return FILE_TYPES[path.suffix.lower()]
+
+
+def _with_tail(score: Score) -> bytes:
+    """The file with one more event after its end: synthesizers stop at the last one, whatever still rings."""
+    end_tick = int(score.notes["end"].max(initial=0))
+    tail_ticks = int(clock.ticks_per_second(score, end_tick) * TAIL_S) + 1
+    chunks = [score.data[start - 8 : end] for start, end in score.header.chunks]
+    chunks.append(midi.encode_marks([(end_tick + tail_ticks, _TEXT)]))
+    return midi.assemble(1, score.ticks_per_quarter, chunks)

@@ -26,7 +26,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--original", type=Path, metavar="FILE", help="with --plot: a file of the same bars to draw above"
     )
-    parser.add_argument("--audio", action="store_true", help="render sound, OUT/<name>.ogg (needs FluidSynth)")
+    parser.add_argument("--audio", action="store_true", help="render sound, OUT/<name>.mp3")
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where pictures and sounds go (default: .)"
     )
@@ -98,7 +98,7 @@ def _show(file: Path, arguments: argparse.Namespace) -> None:
     if arguments.audio:
         from jaxaccomp.report import audio
 
-        print(f"rendered {audio.render(file, arguments.out / f'{file.stem}.ogg')}")
+        print(f"rendered {audio.render(file, arguments.out / f'{file.stem}.mp3')}")
 
 
 def _seconds(score: Score) -> float:
