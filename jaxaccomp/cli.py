@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from types import ModuleType
 
 import jaxaccomp
 from jaxaccomp.errors import JaxAccompError, UsageError
@@ -26,7 +26,7 @@ VERBS = {
     "export": "write a checkpoint for other programs: NumPy, safetensors, StableHLO",
     "merge": "merge the manifests of a sharded collection run",
 }
-"""Each verb lives in the module of its name in `jaxaccomp.verbs`."""
+"""Each verb lives in the module of its name in `jaxaccomp.verbs`; see `_module`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +66,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, arguments: Sequence[str], program: str, owns_process: bool) -> int:
     _print_anything()
-    module = import_module(f"jaxaccomp.verbs.{verb}")
+    module = _module(verb)
     parser = argparse.ArgumentParser(
         prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,6 +88,32 @@ def _run(verb: str, arguments: Sequence[str], program: str, owns_process: bool) 
     except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter's own flush at exit from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _module(verb: str) -> ModuleType:
+    """A verb's module, imported when asked for, since some take seconds; written out, so that tools can follow."""
+    match verb:
+        case "infer":
+            from jaxaccomp.verbs import infer as module
+        case "train":
+            from jaxaccomp.verbs import train as module
+        case "port":
+            from jaxaccomp.verbs import port as module
+        case "windows":
+            from jaxaccomp.verbs import windows as module
+        case "latents":
+            from jaxaccomp.verbs import latents as module
+        case "evaluate":
+            from jaxaccomp.verbs import evaluate as module
+        case "bench":
+            from jaxaccomp.verbs import bench as module
+        case "show":
+            from jaxaccomp.verbs import show as module
+        case "merge":
+            from jaxaccomp.verbs import merge as module
+        case _:
+            raise UsageError(f"no verb is called {verb}; there are {', '.join(VERBS)}")
+    return module
 
 
 def _print_anything() -> None:

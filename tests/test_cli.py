@@ -35,7 +35,7 @@ def test_a_callers_process_is_not_started_anew(tmp_path):
     script = f"""
 import sys
 from jaxaccomp import cli
-from jaxaccomp.training import runtime
+from jaxaccomp import runtime
 runtime.os.execve = lambda *_: sys.exit("started anew")
 code = cli.main(["train", "vae", "--data", "nowhere", "--workdir", {os.fspath(tmp_path / "run")!r}])
 print("came back with", code)

@@ -37,8 +37,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Times a collection run, and then the loop on some of the same songs, in a process that has one device."""
-    from jaxaccomp.generate import collection, startup
-    from jaxaccomp.generate.collection import CollectionConfig
+    from jaxaccomp import runtime
+    from jaxaccomp.collection import run as collection
+    from jaxaccomp.collection.run import CollectionConfig
+    from jaxaccomp.models import lstm
     from jaxaccomp.weights import checkpoint
 
     if arguments.loop:
@@ -49,7 +51,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         songs = _multiply(_sources(arguments.folder), count, place / "songs")
-        startup.use_cores(count, max(checkpoint.shapes(arguments.checkpoint)[0].musicvae.decoder_sizes))
+        widest = max(checkpoint.shapes(arguments.checkpoint)[0].musicvae.decoder_sizes)
+        runtime.use_device_for_each_core(count, widest >= lstm.WIDE)
         _compile(str(arguments.checkpoint), config.batch_size)
         summary = collection.run([place / "songs"], place / "out", config, checkpoint=arguments.checkpoint)
         if not summary.counts.get("done"):
@@ -97,7 +100,7 @@ def _sources(folder: Path | None) -> list[Path]:
         from jaxaccomp import demos
 
         return [demos.path(name) for name in demos.names()]
-    from jaxaccomp.generate import inputs
+    from jaxaccomp.collection import inputs
 
     found = inputs.find([folder], folder / "none")
     return [found.path(name) for name in found.names]
@@ -126,9 +129,9 @@ def _with_comment(score: midi.Score, text: str) -> bytes:
 
 def _compile(checkpoint: str, batch_size: int) -> None:
     """Lets each device compile its programs for a full batch, so that a short run is timed like a long one."""
+    from jaxaccomp.collection.decoders import Band, Music
     from jaxaccomp.generate import accompanist
-    from jaxaccomp.generate.band import Band, Music
-    from jaxaccomp.generate.packer import Packer, Parcel
+    from jaxaccomp.generate.batcher import Packer, Parcel
 
     music = Music(temperature=accompanist.resolve_temperature(None, Music().parts))
     band = Band.on_all_devices(checkpoint, music, batch_size)

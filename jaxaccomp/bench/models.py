@@ -214,8 +214,8 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
 
     from jaxaccomp.bench import naive as yardstick
     from jaxaccomp.bench import operations
-    from jaxaccomp.generate import blocks
     from jaxaccomp.generate.accompanist import Accompanist
+    from jaxaccomp.generate.decoding import blocks
     from jaxaccomp.generate.sampler import Sampler
     from jaxaccomp.models import lstm, musicvae, surrogate
 

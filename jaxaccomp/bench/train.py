@@ -90,7 +90,7 @@ def _elsewhere(arguments: argparse.Namespace, devices: int) -> dict[str, Any]:
     command += ["--quick"] if arguments.quick else []
     if arguments.naive is not None:
         command += ["--naive" if arguments.naive else "--no-naive"]
-    from jaxaccomp.training.runtime import HUGE_PAGES, VIRTUAL_DEVICES
+    from jaxaccomp.runtime import HUGE_PAGES, VIRTUAL_DEVICES
 
     environment = {**HUGE_PAGES, **os.environ, "XLA_FLAGS": f"--{VIRTUAL_DEVICES}={devices}", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ from jaxaccomp.arrays import STEPS
 from jaxaccomp.data import clusters, shards, staging
 from jaxaccomp.data.staging import Archive, Job, WindowsConfig
 from jaxaccomp.errors import DatasetError
-from jaxaccomp.workers import Loss, Workers
+from jaxaccomp.processes import Loss, Workers
 
 NAME = "trio_windows"
 LEDGER = "ledger.jsonl"

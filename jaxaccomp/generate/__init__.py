@@ -1,1 +1,1 @@
-"""From latents to notes: the sampler, the accompanist of one song, the collection."""
+"""From latents to notes: the sampler, and the accompanist of one song."""

@@ -22,14 +22,15 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from jaxaccomp.arrays import PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError, ConfigError
-from jaxaccomp.generate import blocks, presence
-from jaxaccomp.generate.packer import Packer, Parcel, Played
+from jaxaccomp.generate import coverage
+from jaxaccomp.generate.batcher import Packer, Parcel, Played
+from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.generate.sampler import Sampler, Temperature
 from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
-from jaxaccomp.generate.startup import use_compilation_cache
 from jaxaccomp.models import lstm, surrogate
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music import midi, stitch
+from jaxaccomp.runtime import use_compilation_cache
 from jaxaccomp.weights import checkpoint
 
 DEFAULT_TEMPERATURE = {"bass": 0.45, "drums": 0.25}
@@ -236,7 +237,7 @@ class Accompanist:
         numbers = (windows_B, *(nothing_B if row is None else row for row in (variations_B, attempts_B)))
         if posterior is None:
             posterior = self._hear(melody_BL)
-        doubt_B = np.take(np.array(presence.DOUBT, np.float32), numbers[-1], mode="clip")
+        doubt_B = np.take(np.array(coverage.DOUBT, np.float32), numbers[-1], mode="clip")
         draw = partial(_draw, np.uint32(seed % 2**32), np.float32(spread))
         z_BZ, keys_B = blocks.in_blocks(draw, *posterior, fingerprints_B2, *numbers, doubt_B)
         return Played(self._sampler(z_BZ, keys_B, temperatures, tuple(parts)), z_BZ, *posterior)
@@ -245,7 +246,7 @@ class Accompanist:
 def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None) -> Accompanist:
     """The accompanist of a checkpoint, by name or by path.
 
-    Compiled programs are kept between runs, see `startup`.
+    Compiled programs are kept between runs, see `runtime`.
 
     Args:
         name_or_path: of the checkpoint.
@@ -309,7 +310,7 @@ def _draw(
         windows_B: each row's number in its song.
         variations_B: each row's take.
         attempts_B: how often each row was played before.
-        doubt_B: how far each row's posterior is moved to the prior, 0 to 1; see `presence`.
+        doubt_B: how far each row's posterior is moved to the prior, 0 to 1; see `coverage`.
     """
 
     def draw(fingerprint_2: Array, window: Array, variation: Array, attempt: Array) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxaccomp.arrays import BARS, PARTS, STEPS
 from jaxaccomp.config import MusicVAEConfig, require
-from jaxaccomp.generate import bar_parallel, blocks, steps
+from jaxaccomp.generate.decoding import bar_parallel, blocks, steps
 from jaxaccomp.models import musicvae
 
 __all__ = ["Sampler", "sample"]

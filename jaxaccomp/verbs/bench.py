@@ -76,7 +76,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _section(name: str):
-    return import_module(f"jaxaccomp.bench.{name}")
+    room = "evaluation" if name == "precision" else "bench"
+    return import_module(f"jaxaccomp.{room}.{name}")
 
 
 def _require_writable(path: Path) -> None:

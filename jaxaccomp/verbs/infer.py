@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxaccomp import flags
 from jaxaccomp.arrays import BARS
+from jaxaccomp.collection.run import CollectionConfig
 from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import CollectionError, UsageError
-from jaxaccomp.generate.collection import CollectionConfig
+from jaxaccomp.verbs import flags
 
 if TYPE_CHECKING:
     from jaxaccomp.generate.accompanist import Accompaniment
@@ -199,7 +199,7 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) ->
             raise UsageError(f"--{flag} is of a single song; `python -m jaxaccomp show` draws any MIDI files")
     if arguments.variations > 1:
         raise UsageError("--variations is of a single song; run a collection again with another --seed and --out")
-    from jaxaccomp.generate import collection
+    from jaxaccomp.collection import run as collection
 
     summary = collection.run(
         arguments.inputs,

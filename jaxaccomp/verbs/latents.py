@@ -44,13 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be positive, got {value}")
-    from jaxaccomp.generate import startup
-    from jaxaccomp.training import runtime
+    from jaxaccomp import runtime
 
     runtime.join_processes()
     if arguments.owns_process:
-        runtime.use_cores(arguments.batch_size * runtime.MOST_REPLICAS)
-    startup.use_compilation_cache()
+        runtime.restart_with_device_for_each_core(arguments.batch_size * runtime.MOST_DEVICES)
+    runtime.use_compilation_cache()
     from jaxaccomp.data import latents, shards
 
     with shards.writing(arguments.out):

@@ -20,7 +20,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges, and says what is in the whole and which shares are missing."""
-    from jaxaccomp.generate import manifest
+    from jaxaccomp.collection import manifest
 
     if arguments.out is None and len(arguments.folders) > 1:
         raise UsageError("several folders need --out OUT, the folder of the whole")

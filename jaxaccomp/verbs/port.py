@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint.save(arguments.out, config, params, dtype=arguments.dtype, provenance=provenance)
         print(f"wrote {arguments.out}, fingerprint {checkpoint.fingerprint(arguments.out)}")
     if arguments.verify is not None:
-        from jaxaccomp.bench import fidelity
+        from jaxaccomp.evaluation import parity
 
-        measured = fidelity.measure(config, params, arguments.verify)
-        print(fidelity.table(measured))
+        measured = parity.measure(config, params, arguments.verify)
+        print(parity.table(measured))
         return 0 if all(row.difference <= row.bound for row in measured) else 1
     return 0
 

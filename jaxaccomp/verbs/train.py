@@ -11,10 +11,10 @@ import json
 from pathlib import Path
 
 from jaxaccomp import config as configs
-from jaxaccomp import flags
 from jaxaccomp.config import PRESETS, ModelConfig, MusicVAEConfig, SurrogateConfig
 from jaxaccomp.errors import TrainingError, UsageError
 from jaxaccomp.training.recipe import SURROGATE_PRESETS, Recipe, SurrogateRecipe, VAERecipe
+from jaxaccomp.verbs import flags
 
 CHANGEABLE = {"steps", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every", "cooldown"}
 """Settings that a run may change when it resumes."""
@@ -56,8 +56,7 @@ def _add_paths(parser: argparse.ArgumentParser, data: str) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when all steps are done, 1 when the run was told to stop early or cannot go on."""
-    from jaxaccomp.generate.startup import use_compilation_cache
-    from jaxaccomp.training import runtime
+    from jaxaccomp import runtime
 
     _check_names(arguments)
     if arguments.objective == "vae":
@@ -66,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         recipe = flags.build(SurrogateRecipe, arguments, arguments.config, SURROGATE_PRESETS[arguments.preset])
     runtime.join_processes()
     if arguments.owns_process:
-        runtime.use_cores(recipe.batch_size // recipe.accumulation)
-    use_compilation_cache()
+        runtime.restart_with_device_for_each_core(recipe.batch_size // recipe.accumulation)
+    runtime.use_compilation_cache()
     return (_vae if arguments.objective == "vae" else _surrogate)(arguments, recipe)
 
 

@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from jaxaccomp import flags
 from jaxaccomp.data.staging import WindowsConfig
 from jaxaccomp.errors import DatasetError, UsageError
+from jaxaccomp.verbs import flags
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

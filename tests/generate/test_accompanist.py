@@ -6,7 +6,7 @@ import pytest
 import jaxaccomp
 from jaxaccomp import demos
 from jaxaccomp.errors import CheckpointError, ConfigError, MelodyError, MidiError
-from jaxaccomp.generate import accompanist, presence, song
+from jaxaccomp.generate import accompanist, coverage, song
 from jaxaccomp.models import lstm, surrogate
 from jaxaccomp.music import melody, midi
 from jaxaccomp.weights import checkpoint
@@ -121,7 +121,7 @@ def test_windows_in_which_a_part_rests_are_played_again_and_the_fullest_try_is_k
         return (
             windows,
             np.concatenate([take.z for take in takes]),
-            presence.fullness(windows[:, :, 0], windows[:, :, 2:], ("drums",)),
+            coverage.fullness(windows[:, :, 0], windows[:, :, 2:], ("drums",)),
         )
 
     monkeypatch.setattr(presence, "ENOUGH", 1.0)

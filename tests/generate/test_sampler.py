@@ -9,7 +9,8 @@ import pytest
 from jaxaccomp.arrays import BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
 from jaxaccomp.config import PRESETS
 from jaxaccomp.errors import ConfigError
-from jaxaccomp.generate import sampler, steps
+from jaxaccomp.generate import sampler
+from jaxaccomp.generate.decoding import steps
 from jaxaccomp.models import musicvae
 from jaxaccomp.weights import porting
 

@@ -29,7 +29,8 @@ def run(data: Path, workdir: Path, steps: int = 20, devices: int = 8, **settings
 
 
 def main(data: str, workdir: str, steps: str, devices: str, kill_at: str = "0") -> None:
-    from jaxaccomp.training import journal, runtime
+    from jaxaccomp import runtime
+    from jaxaccomp.training import journal
 
     advance = journal.Journal.advance
 

@@ -95,12 +95,12 @@ def test_the_ported_model_is_tensorflows(golden, capsys):
 
 def test_a_model_that_is_off_is_told(golden, tmp_path, capsys):
     """The comparison can fail: one bias of the ported model is moved by 1e-4."""
-    from jaxaccomp.bench import fidelity
+    from jaxaccomp.evaluation import parity
 
     config, params = porting.port(golden / "musicvae")
     params["mean"]["bias"] = params["mean"]["bias"] + np.float32(1e-4)
     inputs, outputs = (dict(np.load(golden / "musicvae" / f"{name}.npz")) for name in ("inputs", "outputs"))
-    apply = fidelity.applier(config, params)
-    rows = {row.quantity: row for row in itertools.islice(fidelity.forward(apply, inputs, outputs), 2)}
+    apply = parity.applier(config, params)
+    rows = {row.quantity: row for row in itertools.islice(parity.forward(apply, inputs, outputs), 2)}
     assert rows["mean of z, full length"].difference > rows["mean of z, full length"].bound
-    assert "**too far**" in fidelity.table(list(rows.values()))
+    assert "**too far**" in parity.table(list(rows.values()))

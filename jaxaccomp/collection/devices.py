@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 
 from jaxaccomp.errors import CollectionError, JaxAccompError
-from jaxaccomp.generate.packer import Batch, Played
+from jaxaccomp.generate.batcher import Batch, Played
 
 _IN_FLIGHT = 2
 """Batches on the device: one that computes, and one that waits to."""

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from jaxaccomp.errors import WorkerError
-from jaxaccomp.workers import Job, Loss, Workers
+from jaxaccomp.processes import Job, Loss, Workers
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_each_item_is_settled_once(workers):
 
 
 def test_workers_that_cannot_start_are_a_sentence(monkeypatch, capfd):
-    monkeypatch.setattr("jaxaccomp.workers._serve", os._exit)  # refuses its arguments, and dies of that
+    monkeypatch.setattr("jaxaccomp.processes._serve", os._exit)  # refuses its arguments, and dies of that
     pool = Workers(1, time_limit_s=9.0, memory_limit_mib=300)
     with pytest.raises(WorkerError, match="before their first job"):
         _settle(pool, Job(abs, (1,)))

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxaccomp.arrays import BARS, NO_EVENT, STEPS
-from jaxaccomp.generate import blocks, steps
+from jaxaccomp.generate.decoding import blocks, steps
 from jaxaccomp.models import musicvae
 
 ROWS = 16

@@ -4,7 +4,7 @@
     print(summary.text)
 
 What happens to a song lies in the files below this one: `inputs` names it, `songfile` reads and writes it in one of the
-`workers`, the `packer` puts its windows into a batch, the `band` decodes that on a `device`, the `conveyor` moves it
+`workers`, a `batcher` puts its windows into a batch, the `decoders` play that on `devices`, the `pipeline` moves it
 along, and the `manifest` remembers it. Nothing of all this changes a note: random keys are made of a song's content.
 """
 
@@ -19,16 +19,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from jaxaccomp import runtime
+from jaxaccomp.collection import inputs as inputs_
+from jaxaccomp.collection import manifest, songfile
+from jaxaccomp.collection.decoders import Band, Music
+from jaxaccomp.collection.inputs import Inputs
+from jaxaccomp.collection.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
+from jaxaccomp.collection.pipeline import Clock, Conveyor, Order
+from jaxaccomp.collection.songfile import RETRIED, Settings
 from jaxaccomp.config import require, setting
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate import inputs as inputs_
-from jaxaccomp.generate import manifest, songfile, startup
-from jaxaccomp.generate.band import Band, Music
-from jaxaccomp.generate.conveyor import Clock, Conveyor, Order
-from jaxaccomp.generate.inputs import Inputs
-from jaxaccomp.generate.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
-from jaxaccomp.generate.songfile import RETRIED, Settings
-from jaxaccomp.workers import Workers
+from jaxaccomp.processes import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,7 @@ def run(
         CollectionError: another run holds `out`, the disk is full, or there is nothing to do.
     """
     from jaxaccomp.generate import accompanist
+    from jaxaccomp.models import lstm
     from jaxaccomp.weights import checkpoint as checkpoints
 
     start_s = time.monotonic()
@@ -153,7 +155,8 @@ def run(
         settings = Settings(place, place / f".staging-{index}-of-{count}", melody, music.parts, keep, share)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
-        startup.use_cores(len(songs.names), max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes))
+        widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
+        runtime.use_device_for_each_core(len(songs.names), widest >= lstm.WIDE)
         load = partial(Band.on_all_devices, str(checkpoint), music, config.batch_size)
         with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
             ledger = _Ledger(book, songs, stamp, config.force, bar)
@@ -183,7 +186,7 @@ def _here(config: CollectionConfig, settings: Settings, load: Callable[[], Band]
 
 def _on_a_cluster(config: CollectionConfig, settings: Settings, load: Callable[[], Band], ledger: "_Ledger") -> Clock:
     try:
-        from jaxaccomp.generate import beam
+        from jaxaccomp.collection import beam
     except ImportError as error:
         raise CollectionError("--beam-runner needs Apache Beam: pip install 'jaxaccomp[beam]'") from error
     clock = Clock()

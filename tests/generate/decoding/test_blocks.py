@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxaccomp.config import PRESETS
-from jaxaccomp.generate import blocks
+from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.models import musicvae
 
 
@@ -68,7 +68,8 @@ def test_cutting_and_padding_change_nothing(monkeypatch, rows):
 _COMPARE_SIZES = """
 import jax, numpy as np
 from jaxaccomp.config import PRESETS
-from jaxaccomp.generate import blocks, sampler
+from jaxaccomp.generate import sampler
+from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.models import musicvae
 
 assert blocks.sizes() == (16, 32, 64), blocks.sizes()

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from jaxaccomp.config import DTYPES, require, to_json
-from jaxaccomp.generate.packer import Batch, Played
+from jaxaccomp.generate.batcher import Batch, Played
 
 _REVISION = 3
 """Of what the program plays; raised when the same song with the same options would get other notes."""
@@ -63,7 +63,7 @@ class Band:
         """
         import jax
 
-        from jaxaccomp.generate import blocks
+        from jaxaccomp.generate.decoding import blocks
 
         model = _Model(checkpoint, music.dtype)
         decoders = [partial(_decode, model, device, music) for device in jax.local_devices()]

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
+from jaxaccomp.collection.devices import Device
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate.device import Device
-from jaxaccomp.generate.packer import Packer, Parcel, Played
+from jaxaccomp.generate.batcher import Packer, Parcel, Played
 
 PARTS = ("bass", "drums")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxaccomp.collection import songfile
+from jaxaccomp.collection.devices import Device
+from jaxaccomp.collection.manifest import DONE, FAILED, Entry
+from jaxaccomp.collection.songfile import Heard, Settings, Verdict, Written
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate import songfile
-from jaxaccomp.generate.device import Device
-from jaxaccomp.generate.manifest import DONE, FAILED, Entry
-from jaxaccomp.generate.packer import Batch, Packer, Parcel, Played
-from jaxaccomp.generate.songfile import Heard, Settings, Verdict, Written
-from jaxaccomp.workers import Job, Loss, Workers
+from jaxaccomp.generate.batcher import Batch, Packer, Parcel, Played
+from jaxaccomp.processes import Job, Loss, Workers
 
 _AHEAD_BATCHES = 3
 """Batches of windows that are prepared before the device asks for them; what lies further ahead waits on disk."""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt32
 
+from jaxaccomp.collection.manifest import FAILED, SKIPPED
 from jaxaccomp.errors import MelodyError, MidiError
-from jaxaccomp.generate.manifest import FAILED, SKIPPED
 from jaxaccomp.generate.song import Song, finish, prepare
 from jaxaccomp.music import melody, midi
 from jaxaccomp.music.grid import Grid

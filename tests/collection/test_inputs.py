@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from jaxaccomp.collection import inputs
 from jaxaccomp.errors import CollectionError, UsageError
-from jaxaccomp.generate import inputs
 
 
 def _touch(folder, *names):

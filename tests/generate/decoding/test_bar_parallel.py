@@ -4,7 +4,8 @@ import pytest
 
 from jaxaccomp.arrays import BARS, NO_EVENT, PARTS, STEPS, STEPS_PER_BAR
 from jaxaccomp.config import PRESETS
-from jaxaccomp.generate import bar_parallel, blocks, sampler
+from jaxaccomp.generate import sampler
+from jaxaccomp.generate.decoding import bar_parallel, blocks
 from jaxaccomp.models import musicvae
 
 

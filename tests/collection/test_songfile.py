@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jaxaccomp import demos
-from jaxaccomp.generate import songfile
-from jaxaccomp.generate.songfile import Heard, Settings, Verdict, Written
+from jaxaccomp.collection import songfile
+from jaxaccomp.collection.songfile import Heard, Settings, Verdict, Written
 from jaxaccomp.music import midi
 
 

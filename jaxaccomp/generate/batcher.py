@@ -1,6 +1,6 @@
 """Batches of windows from many songs: full ones as long as there is work, and every token back to its song.
 
-A window in which a part rests too much is queued again, up to a number of tries (see `presence`), and its fullest try
+A window in which a part rests too much is queued again, up to a number of tries (see `coverage`), and its fullest try
 is the one that counts. That depends on the window alone, so a song's notes do not depend on its company.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from jaxaccomp.arrays import STEPS
-from jaxaccomp.generate import presence
+from jaxaccomp.generate import coverage
 
 
 class Played(NamedTuple):
@@ -73,7 +73,7 @@ class Parcel:
         Returns:
             The windows that have not enough yet.
         """
-        full_B = presence.fullness(self.melody_NL[windows], played.tokens_BLP, parts)
+        full_B = coverage.fullness(self.melody_NL[windows], played.tokens_BLP, parts)
         if self._best is None:
             kinds = [np.int16, *(array.dtype for array in played[1:])]  # tokens have at most 512 classes
             shapes = [(len(self.melody_NL), *array.shape[1:]) for array in played]
@@ -131,11 +131,11 @@ class Packer:
         Args:
             batch_size: windows in a batch.
             parts: that are played, in the order of the tokens' last axis.
-            tries: how often a window is played at most; None: as often as `presence` says.
+            tries: how often a window is played at most; None: as often as `coverage` says.
         """
         self.batch_size = batch_size
         self._parts = tuple(parts)
-        self._tries = presence.TRIES if tries is None else tries
+        self._tries = coverage.TRIES if tries is None else tries
         self._again, self._fresh = _Queue(), _Queue()
 
     @property

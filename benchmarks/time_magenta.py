@@ -6,7 +6,7 @@ It needs an environment of its own (Python 3.11; Magenta's own pins no longer in
     pip install tensorflow-cpu==2.15.1 tensorflow-probability==0.23.0 tf-slim==1.1.0 tensorflow-datasets==4.9.4 \
         'tensorflow-metadata<1.15' note-seq==0.0.5 numpy==1.23.5 scipy==1.10.1 librosa==0.9.2 numba==0.57.1 'pandas<2.1'
     pip install --no-deps magenta==2.1.4
-    python recipes/time_original.py --batch-size 1,8,32 --json original.json
+    python benchmarks/time_magenta.py --batch-size 1,8,32 --json original.json
 
 The model is `hierdec-trio_16bar` at full size with the random weights of its own initialisers: speed does not depend on
 their values. Timed are the calls a user makes, `TrainedModel.encode_tensors` and `TrainedModel.decode_to_tensors`; the

@@ -17,10 +17,12 @@ import psutil
 import pytest
 
 from jaxaccomp import cli
+from jaxaccomp.collection import manifest
+from jaxaccomp.collection import run as collection
+from jaxaccomp.collection.run import CollectionConfig
+from jaxaccomp.collection.songfile import DISK_FULL, Verdict
 from jaxaccomp.errors import CollectionError, ConfigError, UsageError
-from jaxaccomp.generate import accompanist, collection, manifest
-from jaxaccomp.generate.collection import CollectionConfig
-from jaxaccomp.generate.songfile import DISK_FULL, Verdict
+from jaxaccomp.generate import accompanist
 from jaxaccomp.music import midi
 
 SONGS = 12

@@ -3,9 +3,9 @@ import os
 
 import pytest
 
+from jaxaccomp.collection import manifest
+from jaxaccomp.collection.manifest import Manifest
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate import manifest
-from jaxaccomp.generate.manifest import Manifest
 
 
 def _entry(name, status="done", **more):

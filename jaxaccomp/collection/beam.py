@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from jaxaccomp.collection import manifest, songfile
+from jaxaccomp.collection.decoders import Band
+from jaxaccomp.collection.manifest import Entry
+from jaxaccomp.collection.pipeline import Conveyor, Order
+from jaxaccomp.collection.songfile import Settings
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate import manifest, songfile
-from jaxaccomp.generate.band import Band
-from jaxaccomp.generate.conveyor import Conveyor, Order
-from jaxaccomp.generate.manifest import Entry
-from jaxaccomp.generate.songfile import Settings
-from jaxaccomp.workers import Workers
+from jaxaccomp.processes import Workers
 
 _SONGS_IN_BUNDLE = 64
 

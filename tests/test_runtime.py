@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from jaxaccomp.generate import startup
+from jaxaccomp import runtime
 
 
 def test_the_variable_names_the_folder_or_turns_it_off(monkeypatch, tmp_path):
-    monkeypatch.setenv(startup.VARIABLE, str(tmp_path))
-    assert startup.compilation_cache() == tmp_path
+    monkeypatch.setenv(runtime.VARIABLE, str(tmp_path))
+    assert runtime.compilation_cache() == tmp_path
     for word in ("off", "OFF", "", "0"):
-        monkeypatch.setenv(startup.VARIABLE, word)
-        assert startup.compilation_cache() is None
+        monkeypatch.setenv(runtime.VARIABLE, word)
+        assert runtime.compilation_cache() is None
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its caches lie in ~/Library")
 def test_by_default_it_lies_in_the_users_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.delenv(startup.VARIABLE, raising=False)
+    monkeypatch.delenv(runtime.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert startup.compilation_cache() == tmp_path / "jaxaccomp" / "compiled"
+    assert runtime.compilation_cache() == tmp_path / "jaxaccomp" / "compiled"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert startup.compilation_cache() == Path.home() / ".cache" / "jaxaccomp" / "compiled"
+    assert runtime.compilation_cache() == Path.home() / ".cache" / "jaxaccomp" / "compiled"
 
 
 _PROGRAM = """
 import json, sys
-from jaxaccomp.generate.startup import use_compilation_cache
+from jaxaccomp.runtime import use_compilation_cache
 import jax
 if sys.argv[1] != "-":
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])
@@ -42,7 +42,7 @@ print(json.dumps(jax.config.jax_compilation_cache_dir))
 
 
 def _run(monkeypatch, ours, theirs):
-    monkeypatch.setenv(startup.VARIABLE, str(ours))
+    monkeypatch.setenv(runtime.VARIABLE, str(ours))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)  # tests of training share their programs there
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(theirs)], capture_output=True, text=True, timeout=120, check=True
@@ -67,26 +67,26 @@ def test_a_folder_that_cannot_be_made_is_no_error(monkeypatch, tmp_path):
 
 _CORES = """
 import sys, jax
-from jaxaccomp.generate.startup import use_cores
+from jaxaccomp.runtime import use_device_for_each_core
 if sys.argv[3] == "started":
     jax.devices()
-use_cores(int(sys.argv[1]), int(sys.argv[2]))
+use_device_for_each_core(int(sys.argv[1]), sys.argv[2] == "wide")
 print(jax.local_device_count())
 """
 
 
 @pytest.mark.parametrize(
-    ("songs", "units", "state", "flags", "expected"),
+    ("songs", "width", "state", "flags", "expected"),
     [
-        (startup.MANY_SONGS, 128, "fresh", "", min(8, len(os.sched_getaffinity(0)))),
-        (startup.MANY_SONGS - 1, 128, "fresh", "", 1),
-        (startup.MANY_SONGS, 1024, "fresh", "", 1),
-        (startup.MANY_SONGS, 128, "started", "", 1),
-        (startup.MANY_SONGS, 128, "fresh", f"--{startup.VIRTUAL_DEVICES}=3", 3),
+        (runtime.MANY_SONGS, "narrow", "fresh", "", min(8, len(os.sched_getaffinity(0)))),
+        (runtime.MANY_SONGS - 1, "narrow", "fresh", "", 1),
+        (runtime.MANY_SONGS, "wide", "fresh", "", 1),
+        (runtime.MANY_SONGS, "narrow", "started", "", 1),
+        (runtime.MANY_SONGS, "narrow", "fresh", f"--{runtime.VIRTUAL_DEVICES}=3", 3),
     ],
 )
-def test_a_large_collection_has_a_device_for_each_core(songs, units, state, flags, expected):
+def test_a_large_collection_has_a_device_for_each_core(songs, width, state, flags, expected):
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", _CORES, str(songs), str(units), state]
+    command = [sys.executable, "-c", _CORES, str(songs), width, state]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.stdout.strip() == str(expected), run.stderr

@@ -13,7 +13,7 @@ from jaxaccomp.data import shards
 SCRIPT = """
 import sys
 from pathlib import Path
-from jaxaccomp.training import runtime
+from jaxaccomp import runtime
 
 runtime.join_processes()
 import jax

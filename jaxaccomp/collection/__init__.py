@@ -1,0 +1,1 @@
+"""Many songs, unattended: found, read, decoded in shared batches, written, and remembered."""

@@ -1,0 +1,130 @@
+"""How a process starts: compiled programs are kept on disk, cores become devices, processes of a pod join.
+
+What is read once, when JAX or a process starts, is settled here, and nowhere else.
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+VARIABLE = "JAXACCOMP_CACHE"
+"""Environment variable: a folder for compiled programs, or `off`."""
+VIRTUAL_DEVICES = "xla_force_host_platform_device_count"
+"""Name of XLA's flag; where a user has set it, nothing here interferes."""
+MANY_SONGS = 200
+"""From here on a collection's run makes up for the seconds that more devices take to start."""
+MOST_DEVICES = 8
+"""Virtual ones of a CPU; each keeps a copy of the parameters, and of the optimizer's state where there is one."""
+HUGE_PAGES = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+    "MALLOC_ARENA_MAX": "1",
+}
+"""Lets glibc keep freed memory, in huge pages: activations of tens of MB come and go every step.
+
+One arena for all threads, since what the others free goes back to the system whatever the thresholds: 9 % of a step of
+the small VAE went into clearing pages."""
+
+
+def compilation_cache() -> Path | None:
+    """Folder in which compiled programs are kept between runs, or None if they are not.
+
+    `$JAXACCOMP_CACHE` names it; `off` (or an empty value) turns it off. By default it lies in the user's cache folder.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen is not None:
+        return None if chosen.lower() in ("", "off", "0") else Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        caches = Path.home() / "Library" / "Caches"
+    else:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "jaxaccomp" / "compiled"
+
+
+def use_compilation_cache() -> None:
+    """Lets JAX keep compiled programs on disk, unless the caller has already told it where, or not to.
+
+    A folder that cannot be made is no error: programs are then compiled each time.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    try:
+        folder = compilation_cache()
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # JAX's own 1 s would leave out half of ours
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def join_processes() -> None:
+    """Connects the processes of one run, when this one was started as part of several.
+
+    That is the case on a TPU pod slice, under SLURM with several tasks, or where JAX_COORDINATOR_ADDRESS,
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID tell it.
+    """
+    import jax
+
+    environment = os.environ
+    if "JAX_COORDINATOR_ADDRESS" in environment and "JAX_PROCESS_ID" in environment:
+        jax.distributed.initialize(
+            environment["JAX_COORDINATOR_ADDRESS"],
+            int(environment["JAX_NUM_PROCESSES"]),
+            int(environment["JAX_PROCESS_ID"]),
+        )
+    elif int(environment.get("SLURM_NTASKS", "1")) > 1 or "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
+        jax.distributed.initialize()
+
+
+def use_device_for_each_core(songs: int, is_wide: bool) -> None:
+    """Plays a large collection on one virtual device for each core of a CPU, with batches side by side.
+
+    The steps of a narrow model are too short to be shared out among cores: two devices of a thread each decode half as
+    much again as one of two threads. A wide model's products use all cores as they are. Notes do not depend on it.
+    Without effect where JAX has started already.
+
+    Args:
+        songs: of the collection.
+        is_wide: whether the model has a layer of `lstm.WIDE` units or more.
+    """
+    import jax
+
+    if songs < MANY_SONGS or is_wide or VIRTUAL_DEVICES in os.environ.get("XLA_FLAGS", ""):
+        return
+    with contextlib.suppress(RuntimeError):  # JAX has started
+        jax.config.update("jax_num_cpu_devices", min(_cores(), MOST_DEVICES))
+
+
+def restart_with_device_for_each_core(batch_size: int) -> None:
+    """On a Linux machine without accelerator, starts this process again as one virtual device for each core.
+
+    Two devices of one thread train faster than one of two threads: the scans of a step are too short to be cut. The
+    number of devices and the allocator's settings are read once, when a process starts, hence the new start.
+
+    Args:
+        batch_size: is shared out equally, so the number of devices divides it.
+    """
+    if sys.platform != "linux" or VIRTUAL_DEVICES in os.environ.get("XLA_FLAGS", ""):
+        return
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return
+    devices = max(count for count in range(1, min(_cores(), MOST_DEVICES) + 1) if batch_size % count == 0)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --{VIRTUAL_DEVICES}={devices}".strip()
+    environment = {**HUGE_PAGES, **os.environ, "XLA_FLAGS": flags}
+    os.execve(sys.executable, sys.orig_argv, environment)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
