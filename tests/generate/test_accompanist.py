@@ -96,7 +96,7 @@ def test_a_wide_surrogate_hears_no_neighbour(tiny_checkpoint, monkeypatch):
 
 
 def test_a_part_alone_is_the_part_in_company(band, take, monkeypatch):
-    monkeypatch.setattr(presence, "TRIES", 1)  # a second try for the bass's sake would change the drums too
+    monkeypatch.setattr(coverage, "TRIES", 1)  # a second try for the bass's sake would change the drums too
     (both,), (drums,) = band.accompany(DEMO), band.accompany(DEMO, parts=("drums",))
     assert (drums.windows[:, :, 2] == both.windows[:, :, 2]).all()
     assert not drums.windows[:, :, 1].any()
@@ -111,7 +111,7 @@ def test_windows_in_which_a_part_rests_are_played_again_and_the_fullest_try_is_k
     drummer = accompanist.Accompanist(config, params)
 
     def played(tries, **settings):
-        monkeypatch.setattr(presence, "TRIES", tries)
+        monkeypatch.setattr(coverage, "TRIES", tries)
         settled = []
         takes = drummer.accompany(
             DEMO, variations=6, parts=("drums",), temperature=1.0, progress=settled.append, **settings
@@ -124,8 +124,8 @@ def test_windows_in_which_a_part_rests_are_played_again_and_the_fullest_try_is_k
             coverage.fullness(windows[:, :, 0], windows[:, :, 2:], ("drums",)),
         )
 
-    monkeypatch.setattr(presence, "ENOUGH", 1.0)
-    monkeypatch.setattr(presence, "ENOUGH", float(np.median(played(1)[2])))
+    monkeypatch.setattr(coverage, "ENOUGH", 1.0)
+    monkeypatch.setattr(coverage, "ENOUGH", float(np.median(played(1)[2])))
     once, once_z, once_full = played(1)
     again, again_z, again_full = played(4)
     full = once_full == 1

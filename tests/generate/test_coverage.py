@@ -12,7 +12,7 @@ TUNE[0, 0], TUNE[0, 128] = 60, NOTE_OFF  # one note through the first eight bars
 
 @pytest.fixture(autouse=True)
 def all_is_enough(monkeypatch):
-    monkeypatch.setattr(presence, "ENOUGH", 1.0)
+    monkeypatch.setattr(coverage, "ENOUGH", 1.0)
 
 
 def _tokens(bars, token):
@@ -38,7 +38,7 @@ def test_what_is_played_where_the_tune_rests_does_not_count():
 
 
 def test_more_than_enough_of_one_part_does_not_make_up_for_the_other(monkeypatch):
-    monkeypatch.setattr(presence, "ENOUGH", 0.5)
+    monkeypatch.setattr(coverage, "ENOUGH", 0.5)
     most_and_least = np.concatenate([_tokens(range(8), 40), _tokens([0], 1)], axis=-1)
     both_a_bit = np.concatenate([_tokens(range(4), 40), _tokens([0, 1], 1)], axis=-1)
     enough = np.concatenate([_tokens(range(4), 40), _tokens(range(4), 1)], axis=-1)
