@@ -111,6 +111,8 @@ def _module(verb: str) -> ModuleType:
             from jaxaccomp.verbs import show as module
         case "merge":
             from jaxaccomp.verbs import merge as module
+        case "export":
+            from jaxaccomp.verbs import export as module
         case _:
             raise UsageError(f"no verb is called {verb}; there are {', '.join(VERBS)}")
     return module

@@ -24,7 +24,8 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from jaxaccomp.arrays import PARTS, STEPS
 from jaxaccomp.config import MusicVAEConfig
-from jaxaccomp.generate import sampler, steps
+from jaxaccomp.generate import sampler
+from jaxaccomp.generate.decoding import steps
 from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.weights import checkpoint, export
 
