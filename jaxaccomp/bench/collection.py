@@ -18,8 +18,7 @@ import numpy as np
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.bench import machine
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.music import events as smf
-from jaxaccomp.music import midi
+from jaxaccomp.music import build, midi, smf
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -123,8 +122,8 @@ def _multiply(sources: Sequence[Path], count: int, folder: Path) -> list[Path]:
 
 def _with_comment(score: midi.Score, text: str) -> bytes:
     chunks = [score.data[start - 8 : end] for start, end in score.header.chunks]
-    comment = midi.encode_marks([(0, smf.meta(smf.TEXT, text.encode()))])
-    return midi.assemble(1, score.ticks_per_quarter, [*chunks, comment])
+    comment = build.encode_marks([(0, smf.meta(smf.TEXT, text.encode()))])
+    return build.assemble(1, score.ticks_per_quarter, [*chunks, comment])
 
 
 def _compile(checkpoint: str, batch_size: int) -> None:

@@ -22,7 +22,7 @@ def compiled(function: Callable) -> Callable:
 
 @compiled
 def decode(data, starts, ends, chunk, tick, status, first, second, start, body, end):
-    """Fills the columns of `events.Events` from the byte ranges of the chunks.
+    """Fills the columns of `smf.Events` from the byte ranges of the chunks.
 
     Returns:
         How many events there are, and the offset of the first that makes no sense, or -1. Behind a chunk's end mark
@@ -93,7 +93,7 @@ def _quantity(data, p, stop):
 
 @compiled
 def pair(chunk, tick, status, first, second, notes, off):
-    """Fills midi.NOTE rows and the row index of each note's end; see `events.pair`. Returns how many notes there are.
+    """Fills midi.NOTE rows and the row index of each note's end; see `smf.pair`. Returns how many notes there are.
 
     The track field gets 16 · chunk + channel.
     """

@@ -15,7 +15,8 @@ from jaxaccomp.config import require
 from jaxaccomp.errors import MelodyError
 from jaxaccomp.music.grid import Grid
 from jaxaccomp.music.midi import Score, Track
-from jaxaccomp.music.trio import BASS_PROGRAMS, MELODY_PROGRAMS, top_line
+from jaxaccomp.music.tokens import top_line
+from jaxaccomp.music.trio import BASS_PROGRAMS, MELODY_PROGRAMS
 
 Rule = Literal["default", "magenta"]
 

@@ -16,17 +16,17 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import events as smf
-from jaxaccomp.music.events import NOTE as NOTE
-from jaxaccomp.music.performance import Performance
-
-DRUM_CHANNEL = 9
-"""Counted from 0: what musicians call channel 10."""
+from jaxaccomp.music import note_sequence, smf, text
+from jaxaccomp.music.build import DRUM_CHANNEL as DRUM_CHANNEL
+from jaxaccomp.music.build import Part as Part
+from jaxaccomp.music.build import build
+from jaxaccomp.music.smf import NOTE as NOTE
+from jaxaccomp.music.timeline import Timeline
 
 TEMPO = np.dtype([("tick", np.int64), ("microseconds", np.int64)])
 """A tempo, in microseconds per quarter note, and the tick from which it holds."""
@@ -63,20 +63,6 @@ class Track:
         return self.channel == DRUM_CHANNEL
 
 
-class Part(NamedTuple):
-    """A track to be made, for `Score.build`."""
-
-    name: str
-    channel: int
-    program: int
-    notes: np.ndarray
-    """Of dtype NOTE; channel, program and track fields are ignored."""
-    controls: Sequence[tuple[int, int, int, int]] = ()
-    """Other channel messages of two data bytes: (tick, kind of status such as 0xB0, first, second)."""
-    port: int = 0
-    """MIDI port; 0 for the usual one."""
-
-
 @dataclass(frozen=True, eq=False)
 class Score:
     """A piece of music. Make one with `read`, `Score.build` or `Score.from_note_sequence`.
@@ -85,13 +71,13 @@ class Score:
         data: the whole Standard MIDI File, unwrapped.
         source: what to call it in messages: the file's name.
         limits: refusal thresholds that held when it was read.
+        exact: the seconds it was made from, where it was made from seconds; ticks only round them.
     """
 
     data: bytes = field(repr=False)
     source: str = "<score>"
     limits: Limits = field(default=Limits(), repr=False)
-    played: Performance | None = field(default=None, repr=False)
-    """The exact seconds this Score was made from, where it was made from seconds; ticks only round them."""
+    exact: Timeline | None = field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Score) and self.data == other.data
@@ -100,7 +86,7 @@ class Score:
         return hash(self.data)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("data", "source", "limits", "played")}
+        return {name: getattr(self, name) for name in ("data", "source", "limits", "exact")}
 
     @cached_property
     def header(self) -> smf.Header:
@@ -175,11 +161,11 @@ class Score:
         return _map([(0, 4, 4), *found], METRE)
 
     @cached_property
-    def performance(self) -> Performance:
+    def timeline(self) -> Timeline:
         """The music in seconds, as the reference's MIDI reader hears it."""
-        if self.played is not None:
-            return self.played
-        return Performance.from_file(self.data, self.header, self.events, self.notes)
+        if self.exact is not None:
+            return self.exact
+        return Timeline.from_file(self.data, self.header, self.events, self.notes)
 
     @cached_property
     def content_hash(self) -> str:
@@ -215,39 +201,32 @@ class Score:
         metres: Sequence[tuple[int, int, int]] = (),
         marks: Sequence[tuple[int, bytes]] = (),
         source: str = "<score>",
-        played: Performance | None = None,
     ) -> "Score":
-        """A Score of new music: a chunk with tempos and metres, then one chunk for each part.
+        """A Score of new music; see `build.build`, which takes the same arguments.
 
         Args:
             ticks_per_quarter: 1 to 32767.
-            parts: tracks; notes of one pitch that overlap within one part cannot be told apart in MIDI and merge.
+            parts: tracks.
             tempos: (tick, microseconds per quarter).
             metres: (tick, numerator, denominator).
             marks: other meta events of the first chunk: (tick, body).
             source: what to call it in messages.
-            played: the same music in exact seconds, if known.
         """
-        first = [(tick, smf.meta(smf.TEMPO, us.to_bytes(3, "big"))) for tick, us in tempos]
-        first += [
-            (tick, smf.meta(smf.METRE, bytes([numerator, denominator.bit_length() - 1, 24, 8])))
-            for tick, numerator, denominator in metres
-        ]
-        chunks = [encode_marks([*first, *marks]), *(encode_part(part) for part in parts)]
-        return cls(assemble(1, ticks_per_quarter, chunks), source, played=played)
+        return cls(build(ticks_per_quarter, parts, tempos, metres, marks), source)
 
     @classmethod
     def from_note_sequence(cls, sequence: Any) -> "Score":
-        """A Score of a `note_seq.NoteSequence`; seconds become ticks of its tempo map, and are kept beside them."""
-        from jaxaccomp.music import interchange
+        """A Score of a `note_seq.NoteSequence`; seconds become ticks of its tempo map, and are kept beside them.
 
-        return interchange.score_from_note_sequence(sequence)
+        Raises:
+            MidiError: `impossible-tempo`, `negative-time`.
+        """
+        data, source, exact = note_sequence.decode(sequence)
+        return cls(data, source, exact=exact)
 
     def to_note_sequence(self) -> Any:
         """A `note_seq.NoteSequence` of the same music, as note_seq itself would read the file."""
-        from jaxaccomp.music import interchange
-
-        return interchange.note_sequence_from_score(self)
+        return note_sequence.encode(self.data, self.header, self.events, self.timeline, self.exact is not None)
 
     @cached_property
     def _metas(self) -> np.ndarray:
@@ -260,7 +239,7 @@ class Score:
     def _chunk_names(self) -> dict[int, str]:
         """The last name each chunk gives itself."""
         return {
-            int(self.events.chunk[row]): _text(smf.payload(self.data, self.events, row))
+            int(self.events.chunk[row]): text.decode(smf.payload(self.data, self.events, row))
             for row in self._meta_rows(smf.TRACK_NAME)
         }
 
@@ -288,7 +267,7 @@ def read(source: str | os.PathLike | bytes, limits: Limits = Limits()) -> Score:
             raise MidiError("unreadable", name, f"cannot be read ({why}); expected a MIDI file") from error
     if len(data) > limits.bytes:
         raise MidiError("absurd-length", name, f"is larger than {limits.bytes} bytes, the limit set for one song")
-    score = Score(smf.unwrap(data, name), name, limits)
+    score = Score(smf.unwrap(data, name), name, limits=limits)
     _check(score)
     return score
 
@@ -333,49 +312,7 @@ def _check(score: Score) -> None:
         raise MidiError("absurd-length", name, f"is {bars:.0f} bars long, the limit set for one song is {limits.bars}")
 
 
-def assemble(kind: int, ticks_per_quarter: int, chunks: Sequence[bytes]) -> bytes:
-    """A Standard MIDI File of these MTrk chunks, headers included."""
-    header = b"".join(number.to_bytes(2, "big") for number in (kind, len(chunks), ticks_per_quarter))
-    return b"MThd\x00\x00\x00\x06" + header + b"".join(chunks)
-
-
-def encode_marks(marks: Iterable[tuple[int, bytes]]) -> bytes:
-    """An MTrk chunk of (tick, event body) pairs, put in order of time."""
-    marks = sorted(marks, key=lambda mark: mark[0])
-    sizes = np.array([len(body) for _, body in marks], np.int64)
-    pool = np.frombuffer(b"".join(body for _, body in marks), np.uint8)
-    return smf.encode(np.array([tick for tick, _ in marks], np.int64), pool, np.cumsum(sizes) - sizes, sizes)
-
-
-def encode_part(part: Part) -> bytes:
-    """An MTrk chunk with the part's name, program, other messages and notes; offs come before ons of the same tick."""
-    heads = [smf.meta(smf.TRACK_NAME, part.name.encode("utf-8"))]
-    heads += [smf.meta(smf.PORT, bytes([part.port]))] if part.port else []
-    heads += [bytes([smf.PROGRAM | part.channel, part.program])]
-    notes, other = part.notes, np.array(part.controls, np.int64).reshape(-1, 4)
-    offs, ons, between = (np.zeros((count, 3), np.uint8) for count in (len(notes), len(notes), len(other)))
-    offs[:, 0], ons[:, 0] = smf.NOTE_OFF | part.channel, smf.NOTE_ON | part.channel
-    offs[:, 1] = ons[:, 1] = notes["pitch"]
-    ons[:, 2] = notes["velocity"]
-    between[:, 0], between[:, 1:] = other[:, 1] | part.channel, other[:, 2:]
-    ticks = np.concatenate([notes["end"], other[:, 0], notes["start"]])
-    order = np.argsort(ticks, kind="stable")
-    pool = np.frombuffer(b"".join([*heads, offs.tobytes(), between.tobytes(), ons.tobytes()]), np.uint8)
-    sizes = np.array([len(head) for head in heads])
-    starts = np.concatenate([np.cumsum(sizes) - sizes, sizes.sum() + 3 * order])
-    ticks = np.concatenate([np.zeros(len(heads), np.int64), ticks[order]])
-    return smf.encode(ticks, pool, starts, np.concatenate([sizes, np.full(len(order), 3)]))
-
-
 def _map(rows: list[tuple[int, ...]], dtype: np.dtype) -> np.ndarray:
     """Rows in order of tick; of several at one tick the last given."""
     latest = {row[0]: row for row in sorted(rows, key=lambda row: row[0])}
     return np.array(list(latest.values()), dtype)
-
-
-def _text(payload: bytes) -> str:
-    try:
-        text = payload.decode("utf-8")
-    except UnicodeDecodeError:
-        text = payload.decode("latin-1")
-    return text.strip("\x00 \t\r\n")

@@ -16,11 +16,13 @@ from jaxtyping import Int
 
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.config import require
-from jaxaccomp.music import events as smf
-from jaxaccomp.music.events import Events
+from jaxaccomp.music import smf
+from jaxaccomp.music.build import DRUM_CHANNEL, Part, assemble, encode_part
 from jaxaccomp.music.melody import Melody
-from jaxaccomp.music.midi import DRUM_CHANNEL, NOTE, Part, Score, assemble, encode_part
-from jaxaccomp.music.trio import BASS_PROGRAM, BASS_PROGRAMS, drum_notes, pitched_notes
+from jaxaccomp.music.midi import NOTE, Score
+from jaxaccomp.music.smf import Events
+from jaxaccomp.music.tokens import drum_notes, pitched_notes
+from jaxaccomp.music.trio import BASS_PROGRAM, BASS_PROGRAMS
 
 Keep = Literal["melody", "all"]
 
@@ -78,7 +80,7 @@ def stitch(
             # With all fifteen channels taken, the bass goes to a second MIDI port.
             channel, port = (free[0], 0) if free else (0, 1)
             chunks.append(encode_part(Part("Bass", channel, BASS_PROGRAM, notes, port=port)))
-    return Score(assemble(1, score.ticks_per_quarter, chunks), score.source, score.limits)
+    return Score(assemble(1, score.ticks_per_quarter, chunks), score.source, limits=score.limits)
 
 
 def band_notes(score: Score, melody: Melody, tokens_NL: Int[np.ndarray, "N L"], part: str) -> np.ndarray:

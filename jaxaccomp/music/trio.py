@@ -20,10 +20,8 @@ from jaxtyping import Int
 
 from jaxaccomp.arrays import (
     BARS,
-    FIRST_NOTE_ON,
     HIGHEST_PITCH,
     LOWEST_PITCH,
-    NOTE_OFF,
     PARTS,
     STEPS,
     STEPS_PER_BAR,
@@ -33,29 +31,13 @@ from jaxaccomp.arrays import (
 from jaxaccomp.config import require
 from jaxaccomp.errors import MidiError
 from jaxaccomp.music.midi import NOTE, Part, Score
-from jaxaccomp.music.performance import Performance
+from jaxaccomp.music.timeline import Timeline
+from jaxaccomp.music.tokens import drum_line, drum_notes, pitched_notes, top_line
 
 MELODY_PROGRAMS = range(0, 32)
 BASS_PROGRAMS = range(32, 40)
 BASS_PROGRAM = 33
 """Finger bass: what tokens of the bass part are played by."""
-
-DRUM_CLASSES = (
-    (36, 35),  # kick
-    (38, 27, 28, 31, 32, 33, 34, 37, 39, 40, 56, 65, 66, 75, 85),  # snare
-    (42, 44, 54, 68, 69, 70, 71, 73, 78, 80, 22),  # closed hi-hat
-    (46, 67, 72, 74, 79, 81, 26),  # open hi-hat
-    (45, 29, 41, 43, 61, 64, 84),  # low tom
-    (48, 47, 60, 63, 77, 86, 87),  # mid tom
-    (50, 30, 62, 76, 83),  # high tom
-    (49, 52, 55, 57, 58),  # crash
-    (51, 53, 59, 82),  # ride
-)
-"""Drum pitches of each class; a drum token is the sum of 2^class. The first pitch is the one played."""
-
-_DRUM_BIT = np.zeros(128, np.int32)
-for _bit, _pitches in enumerate(DRUM_CLASSES):
-    _DRUM_BIT[list(_pitches)] = 1 << _bit
 
 _MAX_BARS = 1024
 _MAX_INSTRUMENT = 127
@@ -127,18 +109,18 @@ def trios(score: Score, hop: int = 1) -> Iterator[Trio]:
     Raises:
         MidiError: as `extract`.
     """
-    performance = score.performance
-    if len(performance.pitch) and not performance.tempos:
+    timeline = score.timeline
+    if len(timeline.pitch) and not timeline.tempos:
         raise MidiError("no-tempo", score.source, "the NoteSequence gives no tempo, so its notes have no sixteenths")
-    for index, (start, end) in enumerate(_segments(performance)):
-        yield from _segment_trios(performance, index, start, end, hop)
+    for index, (start, end) in enumerate(_segments(timeline)):
+        yield from _segment_trios(timeline, index, start, end, hop)
 
 
-def _segments(performance: Performance) -> list[tuple[float, float]]:
+def _segments(timeline: Timeline) -> list[tuple[float, float]]:
     """(start, end) in seconds of each stretch of one tempo and metre."""
-    changes: list[tuple[float, tuple]] = [(time, (n, d)) for time, n, d in performance.metres]
-    changes += [(time, (qpm,)) for time, qpm in performance.tempos]
-    changes = sorted((change for change in changes if change[0] < performance.total_s), key=lambda change: change[0])
+    changes: list[tuple[float, tuple]] = [(time, (n, d)) for time, n, d in timeline.metres]
+    changes += [(time, (qpm,)) for time, qpm in timeline.tempos]
+    changes = sorted((change for change in changes if change[0] < timeline.total_s), key=lambda change: change[0])
     current: dict[int, tuple] = {2: (4, 4), 1: (120.0,)}
     splits = [0.0]
     for time, value in changes:
@@ -146,8 +128,8 @@ def _segments(performance: Performance) -> list[tuple[float, float]]:
             current[len(value)] = value
             if time > splits[-1]:
                 splits.append(time)
-    if performance.total_s > splits[-1]:
-        splits.append(performance.total_s)
+    if timeline.total_s > splits[-1]:
+        splits.append(timeline.total_s)
     return list(pairwise(splits))
 
 
@@ -161,20 +143,20 @@ def _in_force(changes: tuple, time: float, default: tuple) -> tuple:
     return value
 
 
-def _segment_trios(performance: Performance, index: int, start_s: float, end_s: float, hop: int) -> Iterator[Trio]:
+def _segment_trios(timeline: Timeline, index: int, start_s: float, end_s: float, hop: int) -> Iterator[Trio]:
     """Trios of one segment, encoded when asked for."""
-    numerator, denominator = _in_force(performance.metres, start_s, (4, 4))
-    (qpm,) = _in_force(performance.tempos, start_s, (120.0,))
+    numerator, denominator = _in_force(timeline.metres, start_s, (4, 4))
+    (qpm,) = _in_force(timeline.tempos, start_s, (120.0,))
     if numerator <= 0 or denominator <= 0 or denominator & (denominator - 1):
         return
     if numerator * STEPS_PER_BAR != denominator * STEPS_PER_BAR:
         return
-    rows = np.flatnonzero((performance.start_s >= start_s) & (performance.start_s < end_s))
+    rows = np.flatnonzero((timeline.start_s >= start_s) & (timeline.start_s < end_s))
     if not len(rows):
         return
     per_second = 4 * qpm / 60.0
-    ends_s = np.minimum(performance.end_s[rows], end_s) - start_s
-    starts = ((performance.start_s[rows] - start_s) * per_second + 0.5).astype(np.int64)
+    ends_s = np.minimum(timeline.end_s[rows], end_s) - start_s
+    starts = ((timeline.start_s[rows] - start_s) * per_second + 0.5).astype(np.int64)
     ends = (ends_s * per_second + 0.5).astype(np.int64)
     ends += ends == starts
     if starts.min() < 0 or ends.min() < 0:
@@ -183,20 +165,20 @@ def _segment_trios(performance: Performance, index: int, start_s: float, end_s: 
     bars = min(-(-total // STEPS_PER_BAR), _MAX_BARS)
     if bars < BARS:
         return
-    yield from _Segment(performance, rows, starts, ends, bars).trios(index, qpm, hop)
+    yield from _Segment(timeline, rows, starts, ends, bars).trios(index, qpm, hop)
 
 
 class _Segment:
     """Instruments of a stretch of one tempo and metre: what each is, where it plays, and its tokens."""
 
-    def __init__(self, performance: Performance, rows, starts, ends, bars: int):
+    def __init__(self, timeline: Timeline, rows, starts, ends, bars: int):
         self._bars = bars
-        instrument = performance.instrument[rows]
+        instrument = timeline.instrument[rows]
         counted = (instrument >= 0) & (instrument <= _MAX_INSTRUMENT)
         rows, starts, ends, instrument = rows[counted], starts[counted], ends[counted], instrument[counted]
         self._starts, self._ends, self._instrument = starts, ends, instrument
-        self._pitch, self._velocity = performance.pitch[rows], performance.velocity[rows]
-        is_drum, program = performance.is_drum[rows], performance.program[rows]
+        self._pitch, self._velocity = timeline.pitch[rows], timeline.velocity[rows]
+        is_drum, program = timeline.is_drum[rows], timeline.program[rows]
         kind = np.full(len(rows), _OTHER)
         kind[program < MELODY_PROGRAMS.stop] = _MELODY
         kind[(program >= BASS_PROGRAMS.start) & (program < BASS_PROGRAMS.stop)] = _BASS
@@ -250,11 +232,8 @@ class _Segment:
         return top_line(self._starts[rows], self._ends[rows], self._pitch[rows], self._bars * STEPS_PER_BAR)
 
     def _drum_tokens(self, instrument: int) -> np.ndarray:
-        tokens = np.zeros(self._bars * STEPS_PER_BAR, np.int32)
-        mine = (self._instrument == instrument) & (self._velocity > 0) & (self._starts < len(tokens))
-        rows = np.flatnonzero(mine & (self._pitch < 128))
-        np.bitwise_or.at(tokens, self._starts[rows], _DRUM_BIT[self._pitch[rows]])
-        return tokens
+        mine = (self._instrument == instrument) & (self._velocity > 0) & (self._pitch < 128)
+        return drum_line(self._starts[mine], self._pitch[mine], self._bars * STEPS_PER_BAR)
 
 
 def spaced(bars: np.ndarray, hop: int) -> np.ndarray:
@@ -266,26 +245,6 @@ def spaced(bars: np.ndarray, hop: int) -> np.ndarray:
         if not taken or bar >= taken[-1] + hop:
             taken.append(bar)
     return np.array(taken, np.int64)
-
-
-def top_line(starts: np.ndarray, ends: np.ndarray, pitches: np.ndarray, steps: int) -> np.ndarray:
-    """Melody tokens of notes: of those that start together the highest, each cut short by the next.
-
-    Args:
-        starts: step of each note's start.
-        ends: step past its end, greater than the start.
-        pitches: 21 to 108.
-        steps: how many tokens.
-    """
-    order = np.lexsort((-pitches, starts))
-    order = order[np.diff(starts[order], prepend=-1) > 0]
-    starts, ends, pitches = starts[order], ends[order], pitches[order]
-    released = ends[(ends < np.append(starts[1:], steps)) & (ends < steps)]
-    tokens = np.zeros(steps, np.int32)
-    tokens[released] = NOTE_OFF
-    inside = starts < steps
-    tokens[starts[inside]] = pitches[inside] - LOWEST_PITCH + FIRST_NOTE_ON
-    return tokens
 
 
 def to_score(tokens_LP: Int[Any, "L P"], qpm: float | int = 120.0) -> Score:
@@ -320,23 +279,6 @@ def to_score(tokens_LP: Int[Any, "L P"], qpm: float | int = 120.0) -> Score:
     ]
     playing = (part for part in parts if len(part.notes))
     return Score.build(220, playing, tempos=[(0, round(6e7 / qpm))], source="<tokens>")
-
-
-def pitched_notes(tokens: np.ndarray) -> np.ndarray:
-    """Rows (start step, end step, pitch) of melody or bass tokens; what sounds at the end ends there."""
-    change = np.flatnonzero(tokens != 0)
-    until = np.append(change[1:], len(tokens))
-    sounding = tokens[change] >= FIRST_NOTE_ON
-    pitch = tokens[change] - FIRST_NOTE_ON + LOWEST_PITCH
-    return np.stack([change[sounding], until[sounding], pitch[sounding]], 1).astype(np.int64)
-
-
-def drum_notes(tokens: np.ndarray) -> np.ndarray:
-    """Rows (start step, end step, pitch) of drum tokens; each hit lasts one step."""
-    hits = tokens[:, None] >> np.arange(len(DRUM_CLASSES)) & 1
-    step, drum = np.nonzero(hits)
-    pitch = np.array([pitches[0] for pitches in DRUM_CLASSES])[drum]
-    return np.stack([step, step + 1, pitch], 1).astype(np.int64)
 
 
 def _timed(rows: np.ndarray, step_ticks: int, velocity: int = 80) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxaccomp.errors import RenderError
-from jaxaccomp.music import midi
+from jaxaccomp.music import build, midi
 from jaxaccomp.music.midi import Score
 from jaxaccomp.report import clock, engine, soundfont
 from jaxaccomp.report.engine import SAMPLE_RATE, Name, Sound
@@ -160,5 +160,5 @@ def _with_tail(score: Score) -> bytes:
     end_tick = int(score.notes["end"].max(initial=0))
     tail_ticks = int(clock.ticks_per_second(score, end_tick) * TAIL_S) + 1
     chunks = [score.data[start - 8 : end] for start, end in score.header.chunks]
-    chunks.append(midi.encode_marks([(end_tick + tail_ticks, _TEXT)]))
-    return midi.assemble(1, score.ticks_per_quarter, chunks)
+    chunks.append(build.encode_marks([(end_tick + tail_ticks, _TEXT)]))
+    return build.assemble(1, score.ticks_per_quarter, chunks)

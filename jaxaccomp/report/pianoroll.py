@@ -10,12 +10,11 @@ import numpy as np
 from jaxaccomp.errors import MelodyError, RenderError
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music.midi import Score
-from jaxaccomp.music.trio import BASS_PROGRAMS, DRUM_CLASSES
+from jaxaccomp.music.tokens import DRUM_CLASSES, DRUM_NAMES
+from jaxaccomp.music.trio import BASS_PROGRAMS
 
 COLOURS = {"melody": "#d62728", "bass": "#1f77b4", "drums": "#8c564b", "other": "#b8b8b8"}
 """The write-up's red, blue and brown; whatever else plays is grey."""
-DRUM_NAMES = ("kick", "snare", "closed hat", "open hat", "low tom", "mid tom", "high tom", "crash", "ride")
-"""Lanes of the drum staff, from below, in the order of `trio.DRUM_CLASSES`."""
 BARS_PER_SYSTEM = 16
 MOST_SYSTEMS = 8
 """A longer song gets longer systems rather than more of them."""

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxaccomp.music import events as smf
-from jaxaccomp.music import midi, stitch
+from jaxaccomp.music import build, smf, stitch
 from jaxaccomp.music.midi import Score
 
 ROLES = ("melody", "bass", "drums", "other")
@@ -60,7 +59,7 @@ def _alone(score: Score, tracks: tuple[int, ...]) -> Score:
     rows[0] = rows[0][np.argsort(events.tick[rows[0]], kind="stable")]
     rows += [np.flatnonzero(wanted & (events.chunk == chunk)) for chunk in np.unique(events.chunk[wanted])]
     chunks = [stitch.excerpt(score.data, events.select(row)) for row in rows]
-    return Score(midi.assemble(1, score.ticks_per_quarter, chunks), score.source, score.limits)
+    return Score(build.assemble(1, score.ticks_per_quarter, chunks), score.source, score.limits)
 
 
 def _ports(score: Score) -> np.ndarray:

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import events as smf
-from jaxaccomp.music import midi
+from jaxaccomp.music import midi, smf
 from tests.music import songs
 
 FOLDER = Path(__file__).parents[1] / "golden" / "trio" / "midi"
@@ -210,7 +209,7 @@ def test_mutated_files_give_a_score_or_a_reason():
             score = midi.read(data)
             assert len(score.notes)
             assert (score.notes["end"] > score.notes["start"]).all()
-            assert score.performance.total_s > 0
+            assert score.timeline.total_s > 0
         except MidiError as error:
             reasons.add(error.reason)
         worst = max(worst, time.process_time() - started)

@@ -8,8 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jaxaccomp.errors import ConfigError, MelodyError
-from jaxaccomp.music import events as smf
-from jaxaccomp.music import melody, midi, stitch
+from jaxaccomp.music import build, melody, midi, smf, stitch
 from tests.music import songs
 from tests.music.test_melody import CHORDS, HATS, LOW, TUNE, notes
 
@@ -57,7 +56,7 @@ def as_format_0(score: midi.Score) -> midi.Score:
     events = events.select(np.argsort(events.tick, kind="stable"))
     pool = np.frombuffer(score.data, np.uint8)
     chunk = smf.encode(events.tick, pool, events.body, events.end - events.body)
-    return midi.read(midi.assemble(0, score.ticks_per_quarter, [chunk]))
+    return midi.read(build.assemble(0, score.ticks_per_quarter, [chunk]))
 
 
 @settings(max_examples=60, deadline=None)

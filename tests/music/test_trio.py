@@ -137,4 +137,4 @@ def test_music_of_tokens_goes_at_the_tempo_asked_for():
     tokens = np.zeros((256, 3), np.int32)
     tokens[[0, 255], 0] = 50
     score = trio.to_score(tokens, qpm=60.0)
-    assert score.performance.total_s == pytest.approx(64.0)
+    assert score.timeline.total_s == pytest.approx(64.0)

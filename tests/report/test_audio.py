@@ -7,7 +7,7 @@ import soundfile
 
 from jaxaccomp import demos
 from jaxaccomp.errors import ConfigError, RenderError
-from jaxaccomp.music import midi
+from jaxaccomp.music import build, midi
 from jaxaccomp.music.midi import NOTE, Part, Score
 from jaxaccomp.report import audio, clock, engine, soundfont
 from jaxaccomp.report.engine import SAMPLE_RATE
@@ -37,7 +37,7 @@ def all_programs(pitch):
         start = 2 * QUARTER * program
         body = [(max(start - 10, 0), bytes([0xC0, program])), (start, bytes([0x90, pitch, 100]))]
         chunks += [*body, (start + QUARTER, bytes([0x80, pitch, 0]))]
-    return Score(midi.assemble(1, QUARTER, [midi.encode_marks(chunks)]))
+    return Score(build.assemble(1, QUARTER, [build.encode_marks(chunks)]))
 
 
 def spectrum(sound, start_s, length_s=0.45):

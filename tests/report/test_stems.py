@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxaccomp import demos
-from jaxaccomp.music import melody, midi
+from jaxaccomp.music import build, melody, midi
 from jaxaccomp.music.midi import NOTE, Part, Score
 from jaxaccomp.report import audio, pianoroll, stems
 
@@ -62,9 +62,9 @@ def test_equal_parts_of_two_songs_are_equal_bytes():
 
 
 def test_what_other_chunks_say_of_a_channel_bears_on_its_stem():
-    setup = midi.encode_marks([(0, bytes([0xC0, 40])), (0, bytes([0xB0, 7, 50])), (0, bytes([0xC1, 5]))])
-    playing = midi.encode_marks([(0, bytes([0x90, 60, 90])), (480, bytes([0x80, 60, 0]))])
-    score = Score(midi.assemble(1, 480, [setup, playing]))
+    setup = build.encode_marks([(0, bytes([0xC0, 40])), (0, bytes([0xB0, 7, 50])), (0, bytes([0xC1, 5]))])
+    playing = build.encode_marks([(0, bytes([0x90, 60, 90])), (480, bytes([0x80, 60, 0]))])
+    score = Score(build.assemble(1, 480, [setup, playing]))
     (part,) = split(score)
     assert part.score.data.count(bytes([0xC0, 40])) == 1
     assert part.score.data.count(bytes([0xB0, 7, 50])) == 1

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxaccomp.music import events as smf
+from jaxaccomp.music import smf
 
 
-class Performance(NamedTuple):
+class Timeline(NamedTuple):
     """Notes, one row each, and the tempos and time signatures, all in seconds.
 
     Source: note_seq midi_io and pretty_midi 0.2.11 (spec §7.0).
@@ -32,7 +32,7 @@ class Performance(NamedTuple):
     total_s: float
 
     @classmethod
-    def from_file(cls, data: bytes, header: smf.Header, events: smf.Events, notes: np.ndarray) -> "Performance":
+    def from_file(cls, data: bytes, header: smf.Header, events: smf.Events, notes: np.ndarray) -> "Timeline":
         """Hears a decoded file.
 
         Args:
@@ -69,7 +69,7 @@ class Performance(NamedTuple):
         )
 
     @classmethod
-    def from_note_sequence(cls, sequence: Any) -> "Performance":
+    def from_note_sequence(cls, sequence: Any) -> "Timeline":
         """Takes over a note_seq.NoteSequence's numbers as they are."""
         notes = sequence.notes
         column = lambda name, kind: np.array([getattr(note, name) for note in notes], kind)  # noqa: E731

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from note_seq.protobuf import music_pb2
 
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import events as smf
-from jaxaccomp.music import midi, trio
+from jaxaccomp.music import midi, smf, trio
 from tests.music import songs
 
 FOLDER = Path(__file__).parents[1] / "golden" / "trio" / "midi"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import events as smf
+from jaxaccomp.music import smf
 
 byte = st.integers(0, 127)
 delta = st.one_of(st.integers(0, 200), st.integers(0, 1 << 20), st.sampled_from([127, 128, 16383, 16384, 2097152]))

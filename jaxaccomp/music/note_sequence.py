@@ -1,4 +1,4 @@
-"""Score ⇄ note_seq.NoteSequence, for `Score.from_note_sequence` and `Score.to_note_sequence`.
+"""Bytes of a MIDI file ⇄ note_seq.NoteSequence, for `Score.from_note_sequence` and `Score.to_note_sequence`.
 
 note_seq is imported when first needed: it brings librosa and takes seconds.
 """
@@ -8,42 +8,45 @@ from typing import Any
 import numpy as np
 
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import events as smf
-from jaxaccomp.music.midi import DRUM_CHANNEL, NOTE, Part, Score
-from jaxaccomp.music.performance import Clock, Performance
+from jaxaccomp.music import smf, text
+from jaxaccomp.music.build import DRUM_CHANNEL, Part, build
+from jaxaccomp.music.smf import NOTE
+from jaxaccomp.music.timeline import Clock, Timeline
 
 _USUAL_TICKS_PER_QUARTER = 220
 _OTHER_CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 
 
-def score_from_note_sequence(sequence: Any) -> Score:
+def decode(sequence: Any) -> tuple[bytes, str, Timeline]:
     """Renders a NoteSequence as a MIDI file: one chunk for each instrument, times rounded to ticks.
 
-    What a MIDI file cannot say stays out of it: notes of velocity 0, of pitches past 127, annotations. The exact
-    seconds of all notes are kept in `Score.played`.
+    What a MIDI file cannot say stays out of it: notes of velocity 0, of pitches past 127, annotations.
+
+    Returns:
+        The file, what to call it in messages, and the exact seconds of all notes.
 
     Raises:
         MidiError: `impossible-tempo`, `negative-time`.
     """
     source = sequence.filename or sequence.id or "<NoteSequence>"
-    played = Performance.from_note_sequence(sequence)
-    if len(played.start_s) and played.start_s.min() < 0:
-        raise MidiError("negative-time", source, f"has a note at {played.start_s.min()} s, before the music begins")
+    exact = Timeline.from_note_sequence(sequence)
+    if len(exact.start_s) and exact.start_s.min() < 0:
+        raise MidiError("negative-time", source, f"has a note at {exact.start_s.min()} s, before the music begins")
     quarter = sequence.ticks_per_quarter if 0 < sequence.ticks_per_quarter < 1 << 15 else _USUAL_TICKS_PER_QUARTER
-    ruler = _Ruler(played.tempos, quarter, source)
+    ruler = _Ruler(exact.tempos, quarter, source)
     keys = [
         (ruler.tick(key.time), smf.meta(smf.KEY, _key_bytes(key.key, key.mode == key.MINOR)))
         for key in sequence.key_signatures
     ]
     metres = [
         (ruler.tick(time), numerator, denominator)
-        for time, numerator, denominator in played.metres
+        for time, numerator, denominator in exact.metres
         if 0 < numerator < 256 and 0 < denominator <= 128 and denominator & (denominator - 1) == 0
     ]
     names = {info.instrument: info.name for info in sequence.instrument_infos}
     pitched = 0
     parts = []
-    for instrument, program, is_drum in _players(played):
+    for instrument, program, is_drum in _instruments(exact):
         controls = [
             (ruler.tick(control.time), smf.CONTROL, control.control_number & 127, control.control_value & 127)
             for control in sequence.control_changes
@@ -53,47 +56,53 @@ def score_from_note_sequence(sequence: Any) -> Score:
             for bend in sequence.pitch_bends
             if (bend.instrument, bend.program, bend.is_drum) == (instrument, program, is_drum)
         ]
-        mine = (played.instrument == instrument) & (played.program == program) & (played.is_drum == is_drum)
-        mine &= (played.velocity > 0) & (played.velocity < 128) & (played.pitch >= 0) & (played.pitch < 128)
+        mine = (exact.instrument == instrument) & (exact.program == program) & (exact.is_drum == is_drum)
+        mine &= (exact.velocity > 0) & (exact.velocity < 128) & (exact.pitch >= 0) & (exact.pitch < 128)
         notes = np.zeros(int(mine.sum()), NOTE)
-        notes["start"] = ruler.ticks(played.start_s[mine])
-        notes["end"] = np.maximum(ruler.ticks(played.end_s[mine]), notes["start"] + 1)
-        notes["pitch"], notes["velocity"] = played.pitch[mine], played.velocity[mine]
+        notes["start"] = ruler.ticks(exact.start_s[mine])
+        notes["end"] = np.maximum(ruler.ticks(exact.end_s[mine]), notes["start"] + 1)
+        notes["pitch"], notes["velocity"] = exact.pitch[mine], exact.velocity[mine]
         channel = DRUM_CHANNEL if is_drum else _OTHER_CHANNELS[pitched % len(_OTHER_CHANNELS)]
         pitched += not is_drum
         parts.append(Part(names.get(instrument, ""), channel, program & 127, notes, controls))
-    return Score.build(quarter, parts, ruler.tempos, metres, marks=keys, source=source, played=played)
+    return build(quarter, parts, ruler.tempos, metres, keys), source, exact
 
 
-def note_sequence_from_score(score: Score) -> Any:
+def encode(data: bytes, header: smf.Header, events: smf.Events, timeline: Timeline, is_exact: bool) -> Any:
     """The NoteSequence that note_seq makes of the same file, field for field.
+
+    Args:
+        data: the file.
+        header: its header.
+        events: its events.
+        timeline: its notes in seconds.
+        is_exact: whether the file was made from these seconds, by `decode`.
 
     Source: note_seq midi_io.midi_to_note_sequence, pretty_midi 0.2.11.
     """
     from note_seq.protobuf import music_pb2
 
-    performance, events = score.performance, score.events
-    sequence = music_pb2.NoteSequence(ticks_per_quarter=score.ticks_per_quarter, total_time=performance.total_s)
+    sequence = music_pb2.NoteSequence(ticks_per_quarter=header.ticks_per_quarter, total_time=timeline.total_s)
     sequence.source_info.parser = music_pb2.NoteSequence.SourceInfo.PRETTY_MIDI
     sequence.source_info.encoding_type = music_pb2.NoteSequence.SourceInfo.MIDI
-    for time, numerator, denominator in performance.metres:
+    for time, numerator, denominator in timeline.metres:
         sequence.time_signatures.add(time=time, numerator=numerator, denominator=denominator)
-    clock = Clock(score.data, score.header, events)
+    clock = Clock(data, header, events)
     for row in clock.rows(events, smf.KEY):
-        said = smf.payload(score.data, events, row)
+        said = smf.payload(data, events, row)
         if len(said) == 2 and said[1] in (0, 1):
             key = (7 * int.from_bytes(said[:1], signed=True) + 9 * said[1]) % 12
             sequence.key_signatures.add(time=clock.second(events.tick[row]), key=key, mode=said[1])
-    for time, qpm in performance.tempos:
+    for time, qpm in timeline.tempos:
         sequence.tempos.add(time=time, qpm=qpm)
-    order = np.argsort(performance.instrument, kind="stable")
-    columns = [column[order].tolist() for column in performance[:7]]
+    order = np.argsort(timeline.instrument, kind="stable")
+    columns = [column[order].tolist() for column in timeline[:7]]
     for start, end, pitch, velocity, instrument, program, is_drum in zip(*columns, strict=True):
         sequence.notes.add(
             start_time=start, end_time=end, pitch=pitch, velocity=velocity, instrument=instrument, program=program,
             is_drum=is_drum,
         )  # fmt: skip
-    for number, program, is_drum, name, rows in _messages(score, performance):
+    for number, program, is_drum, name, rows in _messages(data, events, timeline, is_exact):
         if name:
             sequence.instrument_infos.add(instrument=number, name=name)
         common = {"instrument": number, "program": program, "is_drum": is_drum}
@@ -106,9 +115,9 @@ def note_sequence_from_score(score: Score) -> Any:
     return sequence
 
 
-def _players(played: Performance) -> list[tuple[int, int, bool]]:
+def _instruments(exact: Timeline) -> list[tuple[int, int, bool]]:
     """(instrument, program, drums) of all that play, in order; the chunks of a Score made from seconds, from 1 on."""
-    columns = (played.instrument.tolist(), played.program.tolist(), played.is_drum.tolist())
+    columns = (exact.instrument.tolist(), exact.program.tolist(), exact.is_drum.tolist())
     return sorted(set(zip(*columns, strict=True)))
 
 
@@ -142,17 +151,18 @@ def _key_bytes(key: int, minor: bool) -> bytes:
     return sharps.to_bytes(1, signed=True) + bytes([minor])
 
 
-def _messages(score: Score, performance: Performance):
+def _messages(data: bytes, events: smf.Events, timeline: Timeline, is_exact: bool):
     """(instrument, program, drums, name, rows of control changes and bends) of each instrument in order.
 
     The reference collects messages that come before an instrument's first completed note with the channel's other such
     stragglers, and hands that one list to every instrument made from then on.
     """
-    events = score.events
-    if score.played is not None:
+    if is_exact:
         is_message = ((events.status & 0xF0) == smf.CONTROL) | ((events.status & 0xF0) == smf.BEND)
-        for chunk, (number, program, is_drum) in enumerate(_players(score.played), start=1):
-            name = next((track.name for track in score.tracks if track.chunk == chunk), "")
+        for chunk, (number, program, is_drum) in enumerate(_instruments(timeline), start=1):
+            titles = np.flatnonzero((events.status == smf.META) & (events.first == smf.TRACK_NAME))
+            titles = titles[events.chunk[titles] == chunk]
+            name = text.decode(smf.payload(data, events, titles[-1])) if len(titles) else ""
             rows = np.flatnonzero(is_message & (events.chunk == chunk)).tolist()
             yield number, program, is_drum, name, _bends_first(events, rows)
         return
@@ -176,7 +186,7 @@ def _messages(score: Score, performance: Performance):
                 lists[player] = stragglers.get(owner, [])
                 made.append((completed[row], names.get(chunk, "")))
         elif status == smf.META:
-            names[chunk] = smf.payload(score.data, events, row).decode("latin-1")
+            names[chunk] = smf.payload(data, events, row).decode("latin-1")
         elif status & 0xF0 == smf.PROGRAM:
             current[owner] = int(events.first[row])
         elif player in lists:
