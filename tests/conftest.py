@@ -1,11 +1,21 @@
-"""Tests run on 8 virtual CPU devices; set before JAX is first imported."""
+"""Tests run on 2 virtual CPU devices and keep compiled programs between runs; both are set before JAX is imported.
+
+A test that needs another number of devices starts a process of its own: on a CPU, each set of devices is one more
+compilation of every program.
+"""
 
 import os
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAXACCOMP_CACHE"] = "off"  # tests compile for themselves and leave the user's cache alone
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "jaxaccomp", "tests"),
+)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+os.environ["JAXACCOMP_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"]
 
 import jaxtyping
 import pytest

@@ -69,6 +69,13 @@ class _Computation:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Times every row between two measurements of the machine's peak."""
+    from jaxaccomp.bench import compilation
+
+    with compilation.fresh_cache():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
 
     from jaxaccomp.bench import machine
@@ -82,7 +89,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--batch-size {uneven[0]} cannot be shared evenly by {arguments.devices} devices")
     naive = not arguments.quick if arguments.naive is None else arguments.naive
     repeats = min(arguments.repeats, 3) if arguments.quick else arguments.repeats
-    jax.config.update("jax_enable_compilation_cache", False)  # a compile time from the disk would be none
 
     description = machine.describe()
     patience_s = 0.0 if arguments.quick else arguments.patience

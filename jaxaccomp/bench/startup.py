@@ -110,7 +110,9 @@ def _command(place: Path, checkpoint: str, cache: Path | None = None) -> float:
 
 
 def _output(command: list[str], cache: Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "JAXACCOMP_CACHE": str(cache)})
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment["JAXACCOMP_CACHE"] = str(cache)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
         raise CheckpointError(f"the timed process failed: {last}")

@@ -101,6 +101,13 @@ def _elsewhere(arguments: argparse.Namespace, devices: int) -> dict[str, Any]:
 
 def _here(arguments: argparse.Namespace) -> dict[str, Any]:
     """The measurement on this process's devices."""
+    from jaxaccomp.bench import compilation
+
+    with compilation.fresh_cache():
+        return _rows(arguments)
+
+
+def _rows(arguments: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 
     import jax
@@ -111,7 +118,6 @@ def _here(arguments: argparse.Namespace) -> dict[str, Any]:
     from jaxaccomp.training.objectives import SurrogateObjective, VAEObjective
     from jaxaccomp.training.recipe import SurrogateRecipe, VAERecipe
 
-    jax.config.update("jax_enable_compilation_cache", False)  # a compile time from the disk would be none
     sizes = {"encoder_sizes": arguments.encoder_sizes, "decoder_sizes": arguments.decoder_sizes}
     sizes["conductor_sizes"] = arguments.decoder_sizes
     config = dataclasses.replace(PRESETS[arguments.preset], **{k: v for k, v in sizes.items() if v is not None})

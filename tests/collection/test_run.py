@@ -24,6 +24,7 @@ from jaxaccomp.collection.songfile import DISK_FULL, Verdict
 from jaxaccomp.errors import CollectionError, ConfigError, UsageError
 from jaxaccomp.generate import accompanist
 from jaxaccomp.music import midi
+from jaxaccomp.runtime import VIRTUAL_DEVICES
 
 SONGS = 12
 RUN = {"temperature": 1.0, "seed": 3}
@@ -78,12 +79,12 @@ def model(tiny_checkpoint):
 
 
 @pytest.fixture(scope="module")
-def run_command(model, tmp_path_factory):
-    """Starts a run in a process of its own; programs compiled by one are there for the next."""
-    environment = {**os.environ, "JAXACCOMP_CACHE": str(tmp_path_factory.mktemp("cache"))}
+def run_command(model):
+    """Starts a run in a process of its own."""
 
-    def start(folder, out, *flags, **options):
+    def start(folder, out, *flags, XLA_FLAGS=os.environ["XLA_FLAGS"], **options):
         command = [sys.executable, "-m", "jaxaccomp", *_arguments(folder, model, out), *flags]
+        environment = {**os.environ, "XLA_FLAGS": XLA_FLAGS}
         return subprocess.Popen(command, env=environment, **{"stdout": subprocess.DEVNULL, **options})
 
     return start
@@ -192,11 +193,15 @@ def test_songs_of_one_content_are_decoded_once(straight):
     assert all(len(contents) == 1 for contents in outputs.values())
 
 
-@pytest.mark.parametrize(("devices", "batch_size"), [(2, 20), (8, 3)])
-def test_devices_and_batches_change_nothing(folder, model, straight, tmp_path, monkeypatch, devices, batch_size):
-    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:devices])
-    summary = _run(folder, model, tmp_path, batch_size=batch_size)
-    assert summary.figures["windows"] > (devices - 1) * batch_size, "there is a batch for each device"
+def test_two_devices_and_smaller_batches_change_nothing(folder, model, straight, tmp_path):
+    summary = _run(folder, model, tmp_path, batch_size=20)
+    assert summary.figures["windows"] > 20, "there is a batch for each device"
+    assert _state(tmp_path) == _state(straight[0])
+
+
+def test_eight_devices_change_nothing(run_command, folder, straight, tmp_path):
+    flags = f"--{VIRTUAL_DEVICES}=8"
+    assert run_command(folder, tmp_path, "--batch-size", "3", XLA_FLAGS=flags).wait() == 0
     assert _state(tmp_path) == _state(straight[0])
 
 

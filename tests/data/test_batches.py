@@ -111,12 +111,12 @@ def test_streams_put_equal_shares_on_devices_where_pmap_finds_them(windows_folde
     devices = jax.local_devices()
     with batches.stream(place=to_devices(devices)) as stream:
         placed = next(stream)["tokens"]
-    assert placed.shape == (8, 2, 256, 3)
+    assert placed.shape == (2, 8, 256, 3)
     assert placed.sharding.device_set == set(devices)
     total = jax.pmap(lambda x: jax.lax.psum(jnp.sum(x), "data"), axis_name="data")(placed)
     assert int(total[0]) == batches.batch(0)["tokens"].sum()
-    with pytest.raises(DatasetError, match="12 examples does not divide among 8 devices"):
-        to_devices(devices)({"tokens": np.zeros((12, 256, 3))})
+    with pytest.raises(DatasetError, match="15 examples does not divide among 2 devices"):
+        to_devices(devices)({"tokens": np.zeros((15, 256, 3))})
 
 
 def test_latents_come_unaltered(latents_folder):

@@ -149,12 +149,12 @@ def test_a_row_does_not_depend_on_the_batch(tiny, everything):
 def test_devices_change_nothing(tiny, everything):
     config, params, z_BZ, keys_B = tiny
     devices = jax.local_devices()
-    assert len(devices) == 8
-    for count in (1, 2, 3, 8):
+    assert len(devices) == 2
+    for count in (1, 2):
         model = sampler.Sampler(config, params, devices=devices[:count])
         np.testing.assert_array_equal(model(z_BZ, keys_B, 1.0, PARTS), everything)
-    found = sampler.sample(config, params, z_BZ[:8], keys_B[:8], 1.0, PARTS, devices=devices[5:6])
-    assert found.devices() == {devices[5]}
+    found = sampler.sample(config, params, z_BZ[:8], keys_B[:8], 1.0, PARTS, devices=devices[1:])
+    assert found.devices() == {devices[1]}
     np.testing.assert_array_equal(found, everything[:8])
 
 

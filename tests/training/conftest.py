@@ -1,26 +1,12 @@
 """A dataset of made-up windows, shared by the tests of training."""
 
-import os
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from made_up import tokens, write
 
 from jaxaccomp.data import windows
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
-    """The same few programs are asked for again and again, also by processes that tests start."""
-    folder = str(tmp_path_factory.mktemp("compiled"))
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", folder)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-    del os.environ["JAX_COMPILATION_CACHE_DIR"]
 
 
 @pytest.fixture(scope="session")

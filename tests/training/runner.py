@@ -8,7 +8,7 @@ from pathlib import Path
 from made_up import SMALL
 
 
-def run(data: Path, workdir: Path, steps: int = 20, devices: int = 8, **settings):
+def run(data: Path, workdir: Path, steps: int = 20, devices: int = 2, **settings):
     """Trains the small model; returns the outcome."""
     import jax
 

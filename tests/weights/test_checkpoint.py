@@ -78,20 +78,20 @@ def test_bfloat16_on_disk_is_float32_in_memory_rounded_once(whole, saved, tmp_pa
 
 
 def test_loads_onto_other_devices(whole, tmp_path):
-    """Saved from eight devices, loaded onto one, two and eight."""
+    """Saved from two devices, loaded onto one and two."""
     devices = jax.devices()
-    assert len(devices) == 8
+    assert len(devices) == 2
 
     def replicated(count):
         mesh = jax.sharding.Mesh(np.array(devices[:count]), "data")
         return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
-    checkpoint.save(tmp_path / "band", whole[0], jax.device_put(whole[1], replicated(8)))
-    for count in (1, 2, 8):
+    checkpoint.save(tmp_path / "band", whole[0], jax.device_put(whole[1], replicated(2)))
+    for count in (1, 2):
         _, params = checkpoint.load(tmp_path / "band", sharding=replicated(count))
         assert all(leaf.sharding.device_set == set(devices[:count]) for leaf in jax.tree.leaves(params))
         assert same(params, whole[1])
-    one = jax.sharding.SingleDeviceSharding(devices[3])
+    one = jax.sharding.SingleDeviceSharding(devices[1])
     _, params = checkpoint.load(tmp_path / "band", sharding=one)
     assert {leaf.sharding for leaf in jax.tree.leaves(params)} == {one}
 
