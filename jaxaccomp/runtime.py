@@ -95,7 +95,7 @@ def use_device_for_each_core(songs: int, is_wide: bool) -> None:
 
     Args:
         songs: of the collection.
-        is_wide: whether the model has a layer of `lstm.WIDE` units or more.
+        is_wide: whether the model has a layer of `lstm_scan.WIDE` units or more.
     """
     import jax
 

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from jaxaccomp import runtime
     from jaxaccomp.collection import run as collection
     from jaxaccomp.collection.run import CollectionConfig
-    from jaxaccomp.models import lstm
+    from jaxaccomp.models import lstm_scan
     from jaxaccomp.weights import checkpoint
 
     if arguments.loop:
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         place = Path(scratch)
         songs = _multiply(_sources(arguments.folder), count, place / "songs")
         widest = max(checkpoint.shapes(arguments.checkpoint)[0].musicvae.decoder_sizes)
-        runtime.use_device_for_each_core(count, widest >= lstm.WIDE)
+        runtime.use_device_for_each_core(count, widest >= lstm_scan.WIDE)
         _compile(str(arguments.checkpoint), config.batch_size)
         summary = collection.run([place / "songs"], place / "out", config, checkpoint=arguments.checkpoint)
         if not summary.counts.get("done"):

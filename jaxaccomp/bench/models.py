@@ -223,7 +223,7 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
     from jaxaccomp.generate.accompanist import Accompanist
     from jaxaccomp.generate.decoding import blocks
     from jaxaccomp.generate.sampler import Sampler
-    from jaxaccomp.models import lstm, musicvae, surrogate
+    from jaxaccomp.models import lstm_scan, musicvae, surrogate
 
     hearing = surrogate.matching(config)
     if arguments.surrogate_sizes:
@@ -282,7 +282,7 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
         counts[name] = (operations.decode_flops(config, parts), operations.decode_bytes(config, parts, width))
     both = tuple(a + b for a, b in zip(counts["surrogate"], counts["decode"], strict=True))
     encode, guess = partial(musicvae.encode, dtype=dtype), partial(surrogate.encode, dtype=dtype)
-    jit_guess = jax.jit if lstm.in_columns(max(hearing.sizes), dtype) else blocks.jit  # as the accompanist does
+    jit_guess = jax.jit if lstm_scan.in_columns(max(hearing.sizes), dtype) else blocks.jit  # as the accompanist does
     rows = [
         _Computation("encode", *counts["encode"], calling(encode, "musicvae", windows)),
         _Computation("surrogate", *counts["surrogate"], calling(guess, "surrogate", tunes, jit_guess)),

@@ -133,7 +133,7 @@ def run(
         CollectionError: another run holds `out`, the disk is full, or there is nothing to do.
     """
     from jaxaccomp.generate import accompanist
-    from jaxaccomp.models import lstm
+    from jaxaccomp.models import lstm_scan
     from jaxaccomp.weights import checkpoint as checkpoints
 
     start_s = time.monotonic()
@@ -156,7 +156,7 @@ def run(
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
         widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
-        runtime.use_device_for_each_core(len(songs.names), widest >= lstm.WIDE)
+        runtime.use_device_for_each_core(len(songs.names), widest >= lstm_scan.WIDE)
         load = partial(Band.on_all_devices, str(checkpoint), music, config.batch_size)
         with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
             ledger = _Ledger(book, songs, stamp, config.force, bar)

@@ -27,7 +27,7 @@ from jaxaccomp.generate.batcher import Packer, Parcel, Played
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.generate.sampler import Sampler, Temperature
 from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
-from jaxaccomp.models import lstm, surrogate
+from jaxaccomp.models import lstm_scan, surrogate
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music import midi, stitch
 from jaxaccomp.runtime import use_compilation_cache
@@ -101,7 +101,7 @@ class Accompanist:
         self.params = params
         self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
         # Wide layers are fastest in products that agree with themselves alone, so in blocks of one size: see `blocks`.
-        is_wide = lstm.in_columns(max(config.surrogate.sizes))
+        is_wide = lstm_scan.in_columns(max(config.surrogate.sizes))
         self._hear = partial(
             blocks.in_blocks,
             partial(_hear_wide if is_wide else _hear, params["surrogate"]),

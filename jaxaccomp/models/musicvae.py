@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxaccomp.arrays import BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig
-from jaxaccomp.models import initialization, lstm
+from jaxaccomp.models import initialization, lstm, lstm_scan
 from jaxaccomp.models.lstm import AnyArray
 
 Params = Mapping[str, Any]
@@ -133,7 +133,7 @@ def encode(
             table_VG = layer["kernel"][row : row + VOCABULARY[part]]
             gates[side] += lstm.token_gates(table_VG, tokens_LB)
             row += VOCABULARY[part]
-    return posterior(params, lstm.bidirectional(layers, gates, lengths_B, dtype), dtype)
+    return posterior(params, lstm_scan.bidirectional(layers, gates, lengths_B, dtype), dtype)
 
 
 def conduct(params: Params, z_BZ: Float[AnyArray, "B Z"], dtype: Any = None) -> Float[AnyArray, "B S E"]:
@@ -148,7 +148,7 @@ def conduct(params: Params, z_BZ: Float[AnyArray, "B Z"], dtype: Any = None) -> 
             gates_SBG = jnp.zeros((BARS, z_BZ.shape[0], 4 * size), state_BX.dtype)
         else:
             gates_SBG = lstm.matmul(h_SBH, layer["kernel"][:-size], dtype)
-        _, h_SBH = lstm.scan(layer["kernel"][-size:], gates_SBG, carry, dtype=dtype, share=layer["bias"])
+        _, h_SBH = lstm_scan.scan(layer["kernel"][-size:], gates_SBG, carry, dtype=dtype, share=layer["bias"])
     return jnp.transpose(h_SBH, (1, 0, 2))
 
 
@@ -223,7 +223,7 @@ def _part_logits(decoder: Params, part: str, previous_BL: AnyArray, embedding_BS
         layer, size = decoder[f"layer_{number}"], carry.h_BH.shape[1]
         if number > 0:
             gates_TNG, share = lstm.matmul(h_TNH, layer["kernel"][:-size], dtype), layer["bias"]
-        _, h_TNH = lstm.scan(layer["kernel"][-size:], gates_TNG, carry, dtype=dtype, share=share)
+        _, h_TNH = lstm_scan.scan(layer["kernel"][-size:], gates_TNG, carry, dtype=dtype, share=share)
     logits_TNV = dense(decoder["output"], h_TNH, dtype)
     return jnp.transpose(logits_TNV, (1, 0, 2)).reshape(batch, STEPS, -1)
 

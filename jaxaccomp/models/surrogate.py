@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxaccomp.arrays import PARTS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig, SurrogateConfig
-from jaxaccomp.models import initialization, lstm, musicvae
+from jaxaccomp.models import initialization, lstm, lstm_scan, musicvae
 from jaxaccomp.models.lstm import AnyArray
 from jaxaccomp.models.musicvae import Posterior
 
@@ -104,7 +104,7 @@ def encode(
     gates = {
         side: lstm.token_gates(layer["kernel"][: VOCABULARY["melody"]], tokens_LB) for side, layer in layers[0].items()
     }
-    e_BX = lstm.bidirectional(layers, gates, lengths_B, dtype)
+    e_BX = lstm_scan.bidirectional(layers, gates, lengths_B, dtype)
     if "scale" in params:
         return musicvae.posterior(params, e_BX, dtype)
     mean_BZ = musicvae.dense(params["mean"], e_BX, dtype)
