@@ -19,7 +19,8 @@ BARS_PER_SYSTEM = 16
 MOST_SYSTEMS = 8
 """A longer song gets longer systems rather than more of them."""
 
-_LANE = {pitch: lane for lane, pitches in enumerate(DRUM_CLASSES) for pitch in pitches}
+LANE = {pitch: lane for lane, pitches in enumerate(DRUM_CLASSES) for pitch in pitches}
+"""Lane of each percussion pitch that belongs to a drum class."""
 _WIDTH, _STAFF_HEIGHT = 15.0, 2.0  # inches
 
 
@@ -205,7 +206,7 @@ def _pitch_staff(ax: Any, score: Score, voice: dict[int, str], pitch_range: tupl
 
 def _drum_staff(ax: Any, score: Score, voice: dict[int, str]) -> None:
     notes = _notes_of(score, voice, "drums")
-    lanes = np.array([_LANE.get(pitch, -1) for pitch in notes["pitch"].tolist()], np.int64)
+    lanes = np.array([LANE.get(pitch, -1) for pitch in notes["pitch"].tolist()], np.int64)
     starts = notes["start"][lanes >= 0]
     _boxes(ax, starts, starts + score.ticks_per_quarter // 5, lanes[lanes >= 0], "drums")
     ax.set_ylim(-0.7, len(DRUM_NAMES) - 0.3)

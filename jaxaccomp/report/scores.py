@@ -1,0 +1,60 @@
+"""What a take was judged by, in words that a musician understands."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxaccomp.music import measures
+
+WORDS = {
+    "bass_in_key": "Bass notes in key",
+    "bass_consonance": "Bass agrees with the melody",
+    "bass_with_melody": "Bass moves with the melody",
+    "bass_with_kick": "Bass and kick together",
+    "bass_notes_per_bar": "Bass notes a bar",
+    "bars_without_bass": "Bars without bass",
+    "drum_steps_per_bar": "Drum strokes a bar",
+    "bars_without_drums": "Bars without drums",
+    "drum_bars_repeated": "Drum bars repeated",
+    "hits_kept": "Groove kept from bar to bar",
+    "kick_on_strong_beats": "Kicks on beats 1 and 3",
+    "snare_on_backbeats": "Snares on beats 2 and 4",
+}
+"""Labels that say it shorter, or plainer, than `measures.TITLES`."""
+
+_SHARES = frozenset(measures.TITLES) - {
+    "bass_notes_per_bar",
+    "bass_leap",
+    "bass_pitches",
+    "drum_steps_per_bar",
+    "hat_steps_per_bar",
+    "drum_tokens",
+}
+
+
+class Words(NamedTuple):
+    """One score as it is told."""
+
+    label: str
+    value: float
+    text: str
+
+
+def in_words(scores: Mapping[str, float]) -> list[Words]:
+    """Each score that has a finite value, in the order given."""
+    return [
+        Words(_label(name), float(value), f"{value:.0%}" if name in _SHARES else f"{value:.2g}")
+        for name, value in scores.items()
+        if np.isfinite(value)
+    ]
+
+
+def line(scores: Mapping[str, float], most: int = 3) -> str:
+    """The first few scores in one line: "bass notes in key 93%, drum strokes a bar 6.1"."""
+    return ", ".join(f"{label[0].lower()}{label[1:]} {text}" for label, _, text in in_words(scores)[:most])
+
+
+def _label(name: str) -> str:
+    label = WORDS.get(name) or measures.TITLES.get(name) or name.replace("_", " ")
+    return label[0].upper() + label[1:]
