@@ -112,7 +112,8 @@ def render(song: Song, **sound: Any) -> str:
         found.append(names)
     sounds = {f"s{n}": audio.synthesize(stem.score, seconds=seconds, **sound) for n, stem in parts.values()}
     gain = audio.shared_gain([_mix([sounds[name] for name in names.values()]) for names in found])
-    encoded = {name: segments.encode(heard, gain) for name, heard in sounds.items()}
+    quality = segments.quality(seconds * len(sounds))
+    encoded = {name: segments.encode(heard, gain, quality) for name, heard in sounds.items()}
     data = {
         "title": song.title,
         "facts": facts.of_song(song.original.score, song.choice),
@@ -180,7 +181,7 @@ def _source(version: Version, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _notes(stem: Stem) -> list[list[float]]:
+def _notes(stem: Stem) -> list[list[float | int]]:
     """Start and length in seconds, pitch or drum lane, velocity of each note, by start."""
     notes = np.sort(stem.score.notes, order=["start", "pitch"])
     start_s, end_s = clock.seconds(stem.score, notes["start"]), clock.seconds(stem.score, notes["end"])

@@ -2,7 +2,7 @@
 
 import base64
 import io
-import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,31 +11,47 @@ from jaxaccomp.report.engine import SAMPLE_RATE, Sound
 SEGMENT_S = 15.0
 LEAD_S = 0.1
 """How much of its neighbours each segment holds on either side: an encoder needs a while to settle."""
-RATE = 32_000
-"""Hertz of the MP3s; their band ends below 14 kHz anyway."""
-COMPRESSION = 0.75
-"""0 is the largest and best MP3, 1 the smallest; .75 gives some 35 kbit/s of mono."""
+
+
+class Quality(NamedTuple):
+    """How an MP3 is made."""
+
+    rate: int
+    """Hertz."""
+    compression: float
+    """0 is the largest and best MP3, 1 the smallest."""
+
+
+GOOD, SMALL = Quality(32_000, 0.75), Quality(24_000, 0.95)
+"""Some 50 and some 30 kbit/s of mono for busy parts."""
+MOST_GOOD_S = 1500.0
+"""Seconds of sound, all parts together, beyond which it is stored as `SMALL`: 10 MB in base64."""
 
 _SILENCE = 1e-4
 """Largest sample, of 1, below which a segment is not stored."""
 
 
-def encode(sound: Sound, gain: float = 1.0) -> list[str | None]:
+def quality(seconds: float) -> Quality:
+    """How to store so many seconds of sound, all parts of a page together."""
+    return GOOD if seconds <= MOST_GOOD_S else SMALL
+
+
+def encode(sound: Sound, gain: float = 1.0, quality: Quality = GOOD) -> list[str | None]:
     """Cuts a sound into segments of `SEGMENT_S`, one after the other.
 
     Args:
         sound: at `SAMPLE_RATE`; becomes mono.
         gain: factor.
+        quality: of the MP3s.
 
     Returns:
         Each segment as an MP3 in base64, with `LEAD_S` more on either side; None where it is silent.
     """
     import soundfile
-    from scipy.signal import resample_poly
+    import soxr
 
-    ratio = math.gcd(RATE, SAMPLE_RATE)
-    mono = resample_poly(sound.mean(1) * np.float32(gain), RATE // ratio, SAMPLE_RATE // ratio).astype(np.float32)
-    length, lead = round(SEGMENT_S * RATE), round(LEAD_S * RATE)
+    mono = soxr.resample(sound.mean(1) * np.float32(gain), SAMPLE_RATE, quality.rate)
+    length, lead = round(SEGMENT_S * quality.rate), round(LEAD_S * quality.rate)
     padded = np.pad(np.clip(mono, -1, 1), (lead, lead + length))
     segments: list[str | None] = []
     for start in range(0, len(mono), length):
@@ -44,6 +60,8 @@ def encode(sound: Sound, gain: float = 1.0) -> list[str | None]:
             segments.append(None)
             continue
         file = io.BytesIO()
-        soundfile.write(file, piece, RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=COMPRESSION)
+        soundfile.write(
+            file, piece, quality.rate, "MPEG_LAYER_III", format="MP3", compression_level=quality.compression
+        )
         segments.append(base64.b64encode(file.getvalue()).decode("ascii"))
     return segments

@@ -33,7 +33,7 @@ class Browser:
         flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio"]
         flags += ["--remote-debugging-pipe", f"--user-data-dir={self._folder.name}", f"--window-size={width},{height}"]
         # The browser reads its orders from descriptor 3 and answers on descriptor 4.
-        wiring = f"exec 3<&{to_read} 4>&{to_write}; exec \"$@\""
+        wiring = f'exec 3<&{to_read} 4>&{to_write}; exec "$@"'
         self._process = subprocess.Popen(
             ["bash", "-c", wiring, "browser", PROGRAM, *flags, "about:blank"],
             pass_fds=(to_read, to_write),
@@ -99,7 +99,11 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Presses one key."""
-        named = {"Space": (" ", "Space", 32), "ArrowRight": ("ArrowRight", "ArrowRight", 39), "Home": ("Home", "Home", 36)}
+        named = {
+            "Space": (" ", "Space", 32),
+            "ArrowRight": ("ArrowRight", "ArrowRight", 39),
+            "Home": ("Home", "Home", 36),
+        }
         value, code, number = named.get(key, (key, f"Key{key.upper()}", ord(key.upper()[0])))
         event = {"key": value, "code": code, "windowsVirtualKeyCode": number}
         self._call("Input.dispatchKeyEvent", type="keyDown", text=value if len(value) == 1 else "", **event)
