@@ -8,6 +8,8 @@ An array of known shape carries its dimensions as a suffix, one letter each, so 
 `tokens_BLP` is a batch of windows, `z_BZ` a batch of latents, `logits_BLV` one part's scores.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Int
 
@@ -19,6 +21,8 @@ STEPS = BARS * STEPS_PER_BAR
 """Sixteenth notes in a window (L)."""
 PARTS = ("melody", "bass", "drums")
 """The parts (P), in the order of the token axis."""
+BAND = ("bass", "drums")
+"""The parts that are generated, in the order of their own token axis."""
 VOCABULARY = {"melody": 90, "bass": 90, "drums": 512}
 """Classes of each part (V)."""
 
@@ -30,6 +34,9 @@ FIRST_NOTE_ON = 2
 """Melody and bass token of a note on LOWEST_PITCH; each semitone above adds one."""
 LOWEST_PITCH = 21
 HIGHEST_PITCH = 108
+
+Params = dict[str, Any]
+"""Parameters of a model: a nested dict of arrays."""
 
 WindowTokens = Int[np.ndarray, "N L P"]
 """Tokens of windows: melody, bass, drums at each sixteenth."""

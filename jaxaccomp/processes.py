@@ -27,7 +27,7 @@ _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Loss:
+class JobFailure:
     """A job that gave no result.
 
     Attributes:
@@ -68,7 +68,7 @@ class Workers:
     """Processes that run jobs, started afresh (not forked) so that they hold no device and no lock of this one.
 
     A job whose worker dies is tried once more in another worker, since the killer may have come from outside; if it
-    dies again, or exceeds its time or memory, it comes back as a `Loss`.
+    dies again, or exceeds its time or memory, it comes back as a `JobFailure`.
     """
 
     def __init__(self, count: int, *, time_limit_s: float, memory_limit_mib: int, preload: Sequence[str] = ()):
@@ -108,7 +108,7 @@ class Workers:
         """Waits until a job is settled, another connection has news, or the time is up.
 
         Yields:
-            (job, what its function returned, or a Loss) of every job that is settled by then.
+            (job, what its function returned, or a JobFailure) of every job that is settled by then.
 
         Raises:
             WorkerError: workers cannot be started at all.
@@ -121,7 +121,7 @@ class Workers:
             try:
                 message = pipe.recv()
             except (EOFError, OSError):
-                settled = self._bury(worker)
+                settled = self._replace_dead(worker)
             else:
                 settled = self._settle(worker, message)
             self._feed()
@@ -132,7 +132,7 @@ class Workers:
         """Applies a function to items, in the order in which workers become free.
 
         Yields:
-            (item, its result or a `Loss`), in the order in which they are settled.
+            (item, its result or a `JobFailure`), in the order in which they are settled.
 
         Raises:
             WorkerError: workers cannot be started at all.
@@ -189,7 +189,7 @@ class Workers:
         job, worker.job = worker.job, None
         return job, message
 
-    def _bury(self, worker: _Worker) -> tuple[Job, Loss] | None:
+    def _replace_dead(self, worker: _Worker) -> tuple[Job, JobFailure] | None:
         worker.process.join()
         exit_code, job = worker.process.exitcode, worker.job
         worker.process.close()
@@ -207,11 +207,11 @@ class Workers:
             return None
         job.deaths += 1
         if exit_code == -signal.SIGALRM:
-            return job, Loss("time-limit", f"took longer than the {self._limits[0]:g} s that it may take")
+            return job, JobFailure("time-limit", f"took longer than the {self._limits[0]:g} s that it may take")
         if job.deaths == 1:
             self._waiting.appendleft(job)
             return None
-        return job, Loss("worker-died", f"two workers died over it, the last by {_cause(exit_code)}")
+        return job, JobFailure("worker-died", f"two workers died over it, the last by {_cause(exit_code)}")
 
 
 def _cause(exit_code: int) -> str:
@@ -261,9 +261,9 @@ def _attempt(function: Callable[..., Any], arguments: tuple, memory_limit_mib: i
     try:
         return function(*arguments)
     except MemoryError:
-        return Loss("memory-limit", f"needs more than the {memory_limit_mib} MiB of memory that it may take")
+        return JobFailure("memory-limit", f"needs more than the {memory_limit_mib} MiB of memory that it may take")
     except Exception as error:
-        return Loss("unexpected", f"{type(error).__name__}: {error}")
+        return JobFailure("unexpected", f"{type(error).__name__}: {error}")
 
 
 def _limit_memory(limit_mib: int) -> None:

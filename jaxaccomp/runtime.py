@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from jaxaccomp import files
+
 VARIABLE = "JAXACCOMP_CACHE"
 """Environment variable: a folder for compiled programs, or `off`."""
 VIRTUAL_DEVICES = "xla_force_host_platform_device_count"
@@ -37,11 +39,7 @@ def compilation_cache() -> Path | None:
     chosen = os.environ.get(VARIABLE)
     if chosen is not None:
         return None if chosen.lower() in ("", "off", "0") else Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        caches = Path.home() / "Library" / "Caches"
-    else:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "jaxaccomp" / "compiled"
+    return files.cache_folder() / "compiled"
 
 
 def use_compilation_cache() -> None:

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from jaxaccomp.errors import WorkerError
-from jaxaccomp.processes import Job, Loss, Workers
+from jaxaccomp.processes import Job, JobFailure, Workers
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def test_jobs_come_back_and_each_kind_of_failure_costs_one_job(workers):
     assert {tag: result for tag, result in results.items() if isinstance(tag, int)} == {
         i: i for i in range(20) if i not in (3, 7, 9, 11, 13)
     }
-    losses = {tag: result.code for tag, result in results.items() if isinstance(result, Loss)}
-    assert losses == {
+    failures = {tag: result.code for tag, result in results.items() if isinstance(result, JobFailure)}
+    assert failures == {
         "slow": "time-limit",
         "dies": "worker-died",
         "aborts": "worker-died",
@@ -84,7 +84,7 @@ def test_each_item_is_settled_once(workers):
     assert sorted(workers.each(abs, range(-9, 9))) == [(i, abs(i)) for i in range(-9, 9)]
     assert list(workers.each(abs, [])) == []
     results = dict(workers.each(int, ["1", "x", "2"]))
-    assert isinstance(results.pop("x"), Loss)
+    assert isinstance(results.pop("x"), JobFailure)
     assert results == {"1": 1, "2": 2}
 
 

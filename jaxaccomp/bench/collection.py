@@ -128,16 +128,16 @@ def _with_comment(score: midi.Score, text: str) -> bytes:
 
 def _compile(checkpoint: str, batch_size: int) -> None:
     """Lets each device compile its programs for a full batch, so that a short run is timed like a long one."""
-    from jaxaccomp.collection.decoders import Band, Music
+    from jaxaccomp.collection.decoders import DeviceDecoders, Music
     from jaxaccomp.generate import accompanist
-    from jaxaccomp.generate.batcher import Packer, Parcel
+    from jaxaccomp.generate.batcher import Batcher, PendingTake
 
     music = Music(temperature=accompanist.resolve_temperature(None, Music().parts))
-    band = Band.on_all_devices(checkpoint, music, batch_size)
+    band = DeviceDecoders.on_all_devices(checkpoint, music, batch_size)
     for decode in band.decoders:
-        packer = Packer(band.batch_size, music.parts)
-        packer.add(Parcel(np.zeros((band.batch_size, STEPS), np.int32), np.zeros(2, np.uint32)))
-        decode(packer.take()).fetched()
+        batcher = Batcher(band.batch_size, music.parts)
+        batcher.add(PendingTake(np.zeros((band.batch_size, STEPS), np.int32), np.zeros(2, np.uint32)))
+        decode(batcher.next_batch()).fetched()
 
 
 def _loop_elsewhere(checkpoint: str, songs: Sequence[Path], folder: Path) -> float:

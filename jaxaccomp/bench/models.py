@@ -243,7 +243,7 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
         generator = np.random.default_rng(batch)
         return np.stack([generator.integers(0, VOCABULARY[part], (batch, STEPS), np.int32) for part in PARTS], -1)
 
-    def tunes(batch: int) -> np.ndarray:
+    def melodies(batch: int) -> np.ndarray:
         return windows(batch)[:, :, 0]
 
     def latents(batch: int) -> jax.Array:
@@ -285,7 +285,7 @@ def _computations(config: MusicVAEConfig, arguments: argparse.Namespace, naive: 
     jit_guess = jax.jit if lstm_scan.in_columns(max(hearing.sizes), dtype) else blocks.jit  # as the accompanist does
     rows = [
         _Computation("encode", *counts["encode"], calling(encode, "musicvae", windows)),
-        _Computation("surrogate", *counts["surrogate"], calling(guess, "surrogate", tunes, jit_guess)),
+        _Computation("surrogate", *counts["surrogate"], calling(guess, "surrogate", melodies, jit_guess)),
         _Computation("decode", *counts["decode"], partial(decoding, BASS_AND_DRUMS), BASS_AND_DRUMS),
         _Computation("decode_all", *counts["decode_all"], partial(decoding, PARTS), PARTS),
         _Computation("end_to_end", *both, accompanying, BASS_AND_DRUMS),

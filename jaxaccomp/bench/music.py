@@ -24,7 +24,7 @@ TARGETS = {"read": 1500, "extract": 150, "melody_stitch_write": 400}
 """Songs per second and core that each step is meant to reach."""
 
 _LABELS = {"read": "read", "extract": "extract windows", "melody_stitch_write": "melody + stitch + write"}
-_TUNE = re.compile(r"melod|lead|vocal", re.IGNORECASE)
+_MELODY = re.compile(r"melod|lead|vocal", re.IGNORECASE)
 _REFERENCE_SONGS = 12
 
 
@@ -87,7 +87,7 @@ def hits(paths: list[Path]) -> dict[str, Any]:
             score = midi.read(path)
         except MidiError:
             continue
-        named = {track.index for track in score.tracks if not track.is_drums and _TUNE.search(track.name)}
+        named = {track.index for track in score.tracks if not track.is_drums and _MELODY.search(track.name)}
         if not named:
             continue
         songs += 1
@@ -150,10 +150,10 @@ def _time(paths: list[Path]) -> dict[str, _Clock]:
                 clocks["extract"].songs += 1
                 score = midi.read(path)  # so that no view is shared with what has been timed
                 with clocks["melody_stitch_write"].running():
-                    tune = melody.windows(score, melody.choose(score))
-                band = _groove(len(tune.tokens_NL))
+                    found = melody.windows(score, melody.choose(score))
+                band = _groove(len(found.tokens_NL))
                 with clocks["melody_stitch_write"].running():
-                    stitch.stitch(score, tune, band).write(target)
+                    stitch.stitch(score, found, band).write(target)
                 clocks["melody_stitch_write"].songs += 1
             except MidiError:
                 continue

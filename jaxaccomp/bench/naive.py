@@ -48,11 +48,11 @@ def decode(
 ) -> jax.Array:
     """Samples tokens [B, 256, parts]; temperature 0 takes the most likely one."""
     bars_SBE = _conduct(config, params["conductor"], z_BZ)
-    played = [
+    tokens = [
         _decode_part(config, params[f"decoder_{part}"], bars_SBE, jax.random.fold_in(key, p), temperature, part)
         for p, part in enumerate(parts)
     ]
-    return jnp.stack(played, axis=-1)
+    return jnp.stack(tokens, axis=-1)
 
 
 def teacher_forced(

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     repeats = 1 if arguments.quick else max(1, arguments.repeats)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        tune(MINUTES).write(place / "song.mid")
+        random_melody(MINUTES).write(place / "song.mid")
         first = _steps(place, arguments.checkpoint)
         warm = [_steps(place, arguments.checkpoint) for _ in range(repeats)]
         command_s = [_command(place, arguments.checkpoint) for _ in range(repeats)]
@@ -76,7 +76,7 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def tune(minutes: float) -> midi.Score:
+def random_melody(minutes: float) -> midi.Score:
     """A tune of this length without a repeat: a random walk in C major, eighths and quarters, at 120 a minute."""
     generator = np.random.default_rng(0)
     lengths = generator.choice([60, 120, 120, 240], size=int(minutes * 120 * 2))

@@ -1,6 +1,6 @@
 """A collection as an Apache Beam pipeline: for clusters of CPUs, with a file system that all workers share.
 
-Each bundle of songs goes the same way as on one machine, through a `Conveyor` of its own with one worker process, so a
+Each bundle of songs goes the same way as on one machine, through a `Pipeline` of its own with one worker process, so a
 damaged file costs that file here too, and the notes are the same. Needs the extra `[beam]`.
 """
 
@@ -11,10 +11,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from jaxaccomp.collection import manifest, songfile
-from jaxaccomp.collection.decoders import Band
+from jaxaccomp.collection.decoders import DeviceDecoders
 from jaxaccomp.collection.manifest import Entry
-from jaxaccomp.collection.pipeline import Conveyor, Order
-from jaxaccomp.collection.songfile import Settings
+from jaxaccomp.collection.pipeline import Order, Pipeline
+from jaxaccomp.collection.songfile import SongSettings
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.processes import Workers
 
@@ -24,12 +24,14 @@ _SONGS_IN_BUNDLE = 64
 class Accompany(beam.DoFn):
     """Orders of songs → JSON lines of the manifest."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Band], time_limit_s: float, memory_limit_mib: int):
+    def __init__(
+        self, settings: SongSettings, load: Callable[[], DeviceDecoders], time_limit_s: float, memory_limit_mib: int
+    ):
         """Takes what is needed, all of it picklable.
 
         Args:
             settings: of reading and writing.
-            load: makes a `Band`; called once in each of Beam's processes.
+            load: makes a `DeviceDecoders`; called once in each of Beam's processes.
             time_limit_s: for one file.
             memory_limit_mib: for one file.
         """
@@ -39,12 +41,14 @@ class Accompany(beam.DoFn):
     def setup(self) -> None:
         """Starts the worker and loads the model."""
         self._workers = Workers(1, **self._limits, preload=[songfile.__name__])
-        self._band = self._load()
+        self._decoders = self._load()
 
     def process(self, orders: Sequence[Order]) -> Iterator[str]:
         """Settles some songs."""
         entries: list[Entry] = []
-        Conveyor(self._workers, self._band.decoders, self._band.batch_size, self._settings, entries.append).run(orders)
+        Pipeline(self._workers, self._decoders.decoders, self._decoders.batch_size, self._settings, entries.append).run(
+            orders
+        )
         for entry in entries:
             yield json.dumps(entry)
 
@@ -55,8 +59,8 @@ class Accompany(beam.DoFn):
 
 def run(
     orders: Iterable[Order],
-    settings: Settings,
-    load: Callable[[], Band],
+    settings: SongSettings,
+    load: Callable[[], DeviceDecoders],
     runner: str,
     options: str,
     time_limit_s: float,

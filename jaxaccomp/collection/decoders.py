@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from jaxaccomp.config import DTYPES, require, to_json
-from jaxaccomp.generate.batcher import Batch, Played
+from jaxaccomp.generate.batcher import Batch, Decoded
 
 _REVISION = 3
 """Of what the program plays; raised when the same song with the same options would get other notes."""
@@ -41,7 +41,7 @@ class Music:
 
 
 @dataclass(frozen=True)
-class Band:
+class DeviceDecoders:
     """The model on every local device.
 
     Attributes:
@@ -49,11 +49,11 @@ class Band:
         batch_size: windows in a batch.
     """
 
-    decoders: list[Callable[[Batch], Played]]
+    decoders: list[Callable[[Batch], Decoded]]
     batch_size: int
 
     @classmethod
-    def on_all_devices(cls, checkpoint: str, music: Music, batch_size: int = 0) -> "Band":
+    def on_all_devices(cls, checkpoint: str, music: Music, batch_size: int = 0) -> "DeviceDecoders":
         """A band that loads its model when it is first asked to play, so that songs can be read meanwhile.
 
         Args:
@@ -96,7 +96,7 @@ class _Model:
             return self._players[device]
 
 
-def _decode(model: _Model, device: Any, music: Music, batch: Batch) -> Played:
+def _decode(model: _Model, device: Any, music: Music, batch: Batch) -> Decoded:
     import jax
 
     with jax.default_device(device):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 
 from jaxaccomp.errors import CollectionError, JaxAccompError
-from jaxaccomp.generate.batcher import Batch, Played
+from jaxaccomp.generate.batcher import Batch, Decoded
 
 _IN_FLIGHT = 2
 """Batches on the device: one that computes, and one that waits to."""
@@ -26,7 +26,7 @@ class Device:
         windows: windows decoded.
     """
 
-    def __init__(self, decode: Callable[[Batch], Played]):
+    def __init__(self, decode: Callable[[Batch], Decoded]):
         """Starts the thread.
 
         Args:
@@ -40,12 +40,12 @@ class Device:
         self.pending = 0
         self._decode = decode
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[Batch, Played | Exception]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Batch, Decoded | Exception]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="device", daemon=True)
         self._thread.start()
 
     @property
-    def has_room(self) -> bool:
+    def is_free(self) -> bool:
         """Whether another batch would be started soon; else it had better wait where it takes less memory."""
         return self.pending <= _IN_FLIGHT
 
@@ -56,7 +56,7 @@ class Device:
         self.pending += 1
         self._batches.put(batch)
 
-    def results(self) -> Iterator[tuple[Batch, Played]]:
+    def results(self) -> Iterator[tuple[Batch, Decoded]]:
         """The batches that are decoded by now; never waits.
 
         Raises:
@@ -65,17 +65,17 @@ class Device:
         """
         while self.news.poll():
             self.news.recv_bytes()
-            batch, played = self._results.get()
+            batch, decoded = self._results.get()
             self.pending -= 1
-            if isinstance(played, JaxAccompError):
-                raise played
-            if isinstance(played, Exception):
-                reason = str(played).strip().splitlines() or [type(played).__name__]
+            if isinstance(decoded, JaxAccompError):
+                raise decoded
+            if isinstance(decoded, Exception):
+                reason = str(decoded).strip().splitlines() or [type(decoded).__name__]
                 raise CollectionError(
                     f"the device failed on a batch of {len(batch)} windows ({reason[0]}); try a smaller --batch-size"
-                ) from played
+                ) from decoded
             self.windows += len(batch)
-            yield batch, played
+            yield batch, decoded
 
     def close(self) -> None:
         """Ends the thread; batches under way are given up."""
@@ -91,7 +91,7 @@ class Device:
         self.close()
 
     def _work(self) -> None:
-        under_way: deque[tuple[Batch, Played, float]] = deque()
+        under_way: deque[tuple[Batch, Decoded, float]] = deque()
         while True:
             if len(under_way) < _IN_FLIGHT:
                 with contextlib.suppress(queue.Empty):
@@ -103,16 +103,16 @@ class Device:
             if under_way:
                 self._fetch(*under_way.popleft())
 
-    def _start(self, batch: Batch, under_way: deque[tuple[Batch, Played, float]]) -> None:
+    def _start(self, batch: Batch, under_way: deque[tuple[Batch, Decoded, float]]) -> None:
         started_s = time.monotonic()
         try:
             under_way.append((batch, self._decode(batch), started_s))
         except Exception as error:
             self._tell(batch, error)
 
-    def _fetch(self, batch: Batch, played: Played, started_s: float) -> None:
+    def _fetch(self, batch: Batch, decoded: Decoded, started_s: float) -> None:
         try:
-            fetched = played.fetched()
+            fetched = decoded.fetched()
         except Exception as error:
             self._tell(batch, error)
             return
@@ -121,6 +121,6 @@ class Device:
         self.last_s = now_s
         self._tell(batch, fetched)
 
-    def _tell(self, batch: Batch, result: Played | Exception) -> None:
+    def _tell(self, batch: Batch, result: Decoded | Exception) -> None:
         self._results.put((batch, result))
         self._bell.send_bytes(b"!")

@@ -1,14 +1,13 @@
 """Which songs a collection holds, what each is called, and where its result goes."""
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxaccomp import files
 from jaxaccomp.errors import CollectionError, UsageError
-
-SUFFIXES = (".mid", ".midi", ".rmi")
+from jaxaccomp.files import MIDI_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,12 @@ def find(inputs: Sequence[Path], out: Path) -> Inputs:
     named = frozenset(_name(path, root) for path in anchored if path not in folders)
     names = set(named)
     for folder in folders:
-        names.update(_name(Path(path), root) for path in _walk(str(folder), _identity(out)))
+        names.update(_name(Path(path), root) for path, _ in files.find_midi(folder, left_out=out))
     if not names:
         where = ", ".join(map(str, inputs))
-        raise CollectionError(f"{where}: no song found; expected files named {', '.join('*' + s for s in SUFFIXES)}")
+        raise CollectionError(
+            f"{where}: no song found; expected files named {', '.join('*' + s for s in MIDI_SUFFIXES)}"
+        )
     ordered = sorted(names)
     songs = Inputs(root, ordered, _collisions(ordered), named)
     _refuse_overwriting(songs, out)
@@ -82,44 +83,9 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _walk(folder: str, out: tuple[int, int] | None) -> Iterator[str]:
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ())]
-    while waiting:
-        folder, above = waiting.pop()
-        here = _identity(folder)
-        if here is None or here == out or here in above:
-            continue
-        try:
-            with os.scandir(folder) as listing:
-                entries = [(entry.name, entry.path) for entry in listing]
-        except OSError:
-            yield folder  # a folder that cannot be listed gets its line in the manifest like a file that cannot be read
-            continue
-        for name, path in entries:
-            if name.lower().endswith(SUFFIXES):
-                yield path
-            if _is_folder(path):
-                waiting.append((path, (*above, here)))
-
-
-def _is_folder(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError:
-        return False  # a dangling link: a song if its name says so, else nothing
-
-
 def _plain_output(name: str) -> str:
     stem, suffix = os.path.splitext(name)
-    return (stem if suffix.lower() in SUFFIXES else name) + ".mid"
+    return (stem if suffix.lower() in MIDI_SUFFIXES else name) + ".mid"
 
 
 def _collisions(names: list[str]) -> dict[str, str]:

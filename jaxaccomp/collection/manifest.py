@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from jaxaccomp import files
 from jaxaccomp.errors import CollectionError
 
 NAME = "manifest.jsonl"
@@ -59,7 +60,7 @@ class Manifest:
         """The last entry of a song."""
         return self._at(self._offsets[name]) if name in self._offsets else None
 
-    def twin(self, digest: str) -> Entry | None:
+    def duplicate(self, digest: str) -> Entry | None:
         """The last entry of any song of that content that was done."""
         offset = self._songs.get(bytes.fromhex(digest))
         return None if offset is None else self._at(offset)
@@ -144,16 +145,13 @@ def replace(path: Path, entries: Iterable[Entry]) -> None:
     Raises:
         CollectionError: it cannot be written; what was there before stays.
     """
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        with open(temporary, "wb") as file:
+        with files.replacing(path) as temporary, open(temporary, "wb") as file:
             for entry in entries:
                 file.write(_line(entry))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CollectionError(f"{path}: {error.strerror}; free some space and run the same command") from error
 
 

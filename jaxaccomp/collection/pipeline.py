@@ -11,10 +11,10 @@ import numpy as np
 from jaxaccomp.collection import songfile
 from jaxaccomp.collection.devices import Device
 from jaxaccomp.collection.manifest import DONE, FAILED, Entry
-from jaxaccomp.collection.songfile import Heard, Settings, Verdict, Written
+from jaxaccomp.collection.songfile import ReadSong, SongSettings, Verdict, Written
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate.batcher import Batch, Packer, Parcel, Played
-from jaxaccomp.processes import Job, Loss, Workers
+from jaxaccomp.generate.batcher import Batch, Batcher, Decoded, PendingTake
+from jaxaccomp.processes import Job, JobFailure, Workers
 
 _AHEAD_BATCHES = 3
 """Batches of windows that are prepared before the device asks for them; what lies further ahead waits on disk."""
@@ -39,7 +39,7 @@ class Order:
 
 
 @dataclass
-class Clock:
+class Timings:
     """Where the time of a run went.
 
     Attributes:
@@ -49,7 +49,7 @@ class Clock:
         decode_s: from the first batch to the last.
         windows: windows of the songs that were decoded.
         tries: windows decoded, each as often as it was played.
-        twins: songs whose content had been decoded already.
+        duplicates: songs whose content had been decoded already.
         deaths: workers that died.
         slowest: (seconds of a worker, name) of the songs that took longest.
     """
@@ -60,7 +60,7 @@ class Clock:
     decode_s: float = 0.0
     windows: int = 0
     tries: int = 0
-    twins: int = 0
+    duplicates: int = 0
     deaths: int = 0
     slowest: list[tuple[float, str]] = field(default_factory=list)
 
@@ -73,14 +73,14 @@ class Clock:
 class _Bundle:
     """Songs of one content on their way: decoded once, written as often as needed."""
 
-    heard: Heard
+    song: ReadSong
     orders: list[Order]
     late: list[Order] = field(default_factory=list)
     """Those that came when the writing had begun."""
     is_written: bool = False
 
 
-class Conveyor:
+class Pipeline:
     """Takes orders as fast as the device can decode, and no faster, so that memory does not grow with a collection.
 
     Args:
@@ -89,25 +89,25 @@ class Conveyor:
         batch_size: windows in a batch.
         settings: of reading and writing.
         settle: is told the manifest's entry of each song.
-        twin: the entry of a song of this content (hex digest) that was done before with the same settings, or None.
+        duplicate: the entry of a song of this content (hex digest) that was done before with these settings, or None.
     """
 
     def __init__(
         self,
         workers: Workers,
-        decoders: Sequence[Callable[[Batch], Played]],
+        decoders: Sequence[Callable[[Batch], Decoded]],
         batch_size: int,
-        settings: Settings,
+        settings: SongSettings,
         settle: Callable[[Entry], None],
-        twin: Callable[[str], Entry | None] = lambda digest: None,
+        duplicate: Callable[[str], Entry | None] = lambda digest: None,
     ):
-        self.clock = Clock()
+        self.timings = Timings()
         self._workers = workers
         self._decoders = decoders
-        self._packer = Packer(batch_size, settings.parts)
+        self._batcher = Batcher(batch_size, settings.parts)
         self._settings = settings
         self._settle = settle
-        self._twin = twin
+        self._duplicate = duplicate
         self._bundles: dict[str, _Bundle] = {}
         self._reading = 0
 
@@ -130,7 +130,7 @@ class Conveyor:
         with contextlib.ExitStack() as stack:
             devices = [stack.enter_context(Device(decode)) for decode in self._decoders]
             while True:
-                while more and self._has_room():
+                while more and self._can_read_more():
                     order = next(waiting, None)
                     more = order is not None
                     if order is not None:
@@ -141,105 +141,105 @@ class Conveyor:
                 for job, result in self._workers.results(others=[device.news for device in devices]):
                     job.tag[0](*job.tag[1:], result)
                 for device in devices:
-                    for batch, played in device.results():
-                        for parcel in self._packer.deliver(batch, played):
-                            self._write(parcel)
-            self._take_time(devices)
+                    for batch, decoded in device.results():
+                        for take in self._batcher.deliver(batch, decoded):
+                            self._write(take)
+            self._add_device_times(devices)
 
     def _feed(self, devices: Sequence[Device], partial: bool) -> None:
         """Hands out batches, to the device with the least to do first."""
         while True:
             device = min(devices, key=lambda device: device.pending)
-            batch = self._packer.take(partial) if device.has_room else None
+            batch = self._batcher.next_batch(partial) if device.is_free else None
             if batch is None:
                 return
             device.submit(batch)
 
-    def _take_time(self, devices: Sequence[Device]) -> None:
+    def _add_device_times(self, devices: Sequence[Device]) -> None:
         used = [device for device in devices if device.first_s is not None]
         if used:
             span_s = max(device.last_s for device in used) - min(device.first_s for device in used)
-            self.clock.decode_s += span_s
-            self.clock.busy_s += sum(device.busy_s for device in used) / len(devices)
-            self.clock.tries += sum(device.windows for device in used)
+            self.timings.decode_s += span_s
+            self.timings.busy_s += sum(device.busy_s for device in used) / len(devices)
+            self.timings.tries += sum(device.windows for device in used)
 
-    def _has_room(self) -> bool:
-        ahead = self._packer.windows < _AHEAD_BATCHES * self._packer.batch_size * len(self._decoders)
+    def _can_read_more(self) -> bool:
+        ahead = self._batcher.windows < _AHEAD_BATCHES * self._batcher.batch_size * len(self._decoders)
         return ahead and self._workers.pending < 2 * self._workers.count
 
     def _read(self, order: Order) -> None:
         self._reading += 1
         arguments = (str(order.path), order.name, self._settings, order.known)
-        self._workers.submit(Job(songfile.hear, arguments, tag=(self._heard, order)))
+        self._workers.submit(Job(songfile.read, arguments, tag=(self._take_read, order)))
 
-    def _heard(self, order: Order, result: Heard | Verdict | Loss | str | None) -> None:
+    def _take_read(self, order: Order, result: ReadSong | Verdict | JobFailure | str | None) -> None:
         self._reading -= 1
         if result is None or result == songfile.UNCHANGED:
             self._passed_over(order, result is not None)
             return
-        if not isinstance(result, Heard):
+        if not isinstance(result, ReadSong):
             self._end(order, result)
             return
-        self.clock.read_s += result.seconds
+        self.timings.read_s += result.seconds
         self._take(order, result)
 
-    def _take(self, order: Order, heard: Heard) -> None:
-        bundle = self._bundles.get(heard.sha256)
+    def _take(self, order: Order, song: ReadSong) -> None:
+        bundle = self._bundles.get(song.sha256)
         if bundle is not None:
-            self.clock.twins += not bundle.is_written  # else counted when its turn comes
+            self.timings.duplicates += not bundle.is_written  # else counted when its turn comes
             (bundle.late if bundle.is_written else bundle.orders).append(order)
             return
-        bundle = _Bundle(heard, [order])
-        twin = self._twin(heard.sha256)
-        if twin is not None:
-            self.clock.twins += 1
-            self._copy(bundle, twin["outputs"][0])
+        bundle = _Bundle(song, [order])
+        duplicate = self._duplicate(song.sha256)
+        if duplicate is not None:
+            self.timings.duplicates += 1
+            self._copy(bundle, duplicate["outputs"][0])
             return
-        self._bundles[heard.sha256] = bundle
-        self._packer.add(Parcel(heard.melody_NL.astype(np.int32), heard.fingerprint, tag=bundle))
+        self._bundles[song.sha256] = bundle
+        self._batcher.add(PendingTake(song.melody_NL.astype(np.int32), song.fingerprint, tag=bundle))
 
     def _copy(self, bundle: _Bundle, source: str) -> None:
         outputs = [order.output for order in bundle.orders]
-        arguments = (source, bundle.heard.sha256, outputs, self._settings)
+        arguments = (source, bundle.song.sha256, outputs, self._settings)
         self._workers.submit(Job(songfile.copy, arguments, tag=(self._written, bundle)), urgent=True)
 
-    def _write(self, parcel: Parcel) -> None:
-        bundle: _Bundle = parcel.tag
+    def _write(self, take: PendingTake) -> None:
+        bundle: _Bundle = take.tag
         bundle.is_written = True
-        self.clock.windows += len(parcel.melody_NL)
+        self.timings.windows += len(take.melody_NL)
         outputs = [order.output for order in bundle.orders]
-        heard = (bundle.heard.sha256, bundle.heard.choice)
-        arguments = (str(bundle.orders[0].path), *heard, parcel.tokens_NLP, outputs, self._settings)
+        song = (bundle.song.sha256, bundle.song.choice)
+        arguments = (str(bundle.orders[0].path), *song, take.tokens_NLP, outputs, self._settings)
         self._workers.submit(Job(songfile.write, arguments, tag=(self._written, bundle)), urgent=True)
 
-    def _written(self, bundle: _Bundle, result: Written | Verdict | Loss) -> None:
+    def _written(self, bundle: _Bundle, result: Written | Verdict | JobFailure) -> None:
         verdicts = result.verdicts if isinstance(result, Written) else [result] * len(bundle.orders)
         for order, verdict in zip(bundle.orders, verdicts, strict=True):
             if isinstance(verdict, Verdict) and verdict.code == songfile.DISK_FULL:
                 raise CollectionError(f"{self._settings.out}: {verdict.reason}")
             if verdict is None:
-                self._done(order, bundle.heard, result.seconds / len(bundle.orders))
+                self._done(order, bundle.song, result.seconds / len(bundle.orders))
             else:
                 self._end(order, verdict)
-        self._bundles.pop(bundle.heard.sha256, None)
+        self._bundles.pop(bundle.song.sha256, None)
         for order in bundle.late:
-            self._take(order, bundle.heard)
+            self._take(order, bundle.song)
 
-    def _done(self, order: Order, heard: Heard, write_s: float) -> None:
-        self.clock.write_s += write_s
-        seconds = heard.seconds + write_s
-        self.clock.song(seconds, order.name)
-        entry = {"input": order.name, "status": DONE, "reason": None, "code": None, "sha256": heard.sha256}
-        self._settle({**entry, **heard.facts, "outputs": [order.output], "seconds": round(seconds, 4)})
+    def _done(self, order: Order, song: ReadSong, write_s: float) -> None:
+        self.timings.write_s += write_s
+        seconds = song.seconds + write_s
+        self.timings.song(seconds, order.name)
+        entry = {"input": order.name, "status": DONE, "reason": None, "code": None, "sha256": song.sha256}
+        self._settle({**entry, **song.facts, "outputs": [order.output], "seconds": round(seconds, 4)})
 
-    def _end(self, order: Order, result: Verdict | Loss) -> None:
-        verdict = _mourn(result) if isinstance(result, Loss) else result
-        self.clock.read_s += verdict.seconds
-        self.clock.song(verdict.seconds, order.name)
+    def _end(self, order: Order, result: Verdict | JobFailure) -> None:
+        verdict = _verdict_on_failure(result) if isinstance(result, JobFailure) else result
+        self.timings.read_s += verdict.seconds
+        self.timings.song(verdict.seconds, order.name)
         entry = {"input": order.name, "status": verdict.status, "reason": verdict.reason, "code": verdict.code}
         self._settle({**entry, "sha256": verdict.sha256, "outputs": [], "seconds": round(verdict.seconds, 4)})
 
 
-def _mourn(loss: Loss) -> Verdict:
-    note = " (a defect of this program; please report the file)" if loss.code == "unexpected" else ""
-    return Verdict(FAILED, loss.code, loss.reason + note)
+def _verdict_on_failure(failure: JobFailure) -> Verdict:
+    note = " (a defect of this program; please report the file)" if failure.code == "unexpected" else ""
+    return Verdict(FAILED, failure.code, failure.reason + note)

@@ -22,11 +22,11 @@ from tqdm import tqdm
 from jaxaccomp import runtime
 from jaxaccomp.collection import inputs as inputs_
 from jaxaccomp.collection import manifest, songfile
-from jaxaccomp.collection.decoders import Band, Music
+from jaxaccomp.collection.decoders import DeviceDecoders, Music
 from jaxaccomp.collection.inputs import Inputs
 from jaxaccomp.collection.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
-from jaxaccomp.collection.pipeline import Clock, Conveyor, Order
-from jaxaccomp.collection.songfile import RETRIED, Settings
+from jaxaccomp.collection.pipeline import Order, Pipeline, Timings
+from jaxaccomp.collection.songfile import RETRIED, SongSettings
 from jaxaccomp.config import require, setting
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.processes import Workers
@@ -152,49 +152,53 @@ def run(
     index, count = share = config.share()
     with Manifest(out / manifest.shard_name(index, count)) as book:
         place = Path(os.path.realpath(out))
-        settings = Settings(place, place / f".staging-{index}-of-{count}", melody, music.parts, keep, share)
+        settings = SongSettings(place, place / f".staging-{index}-of-{count}", melody, music.parts, keep, share)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
         widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
         runtime.use_device_for_each_core(len(songs.names), widest >= lstm_scan.WIDE)
-        load = partial(Band.on_all_devices, str(checkpoint), music, config.batch_size)
+        load = partial(DeviceDecoders.on_all_devices, str(checkpoint), music, config.batch_size)
         with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
             ledger = _Ledger(book, songs, stamp, config.force, bar)
             engine = _on_a_cluster if config.beam_runner else _here
-            clock = engine(config, settings, load, ledger)
+            timings = engine(config, settings, load, ledger)
         book.finish(songs.names)
         shutil.rmtree(settings.staging, ignore_errors=True)
-        summary = _summary(book, songs, clock, ledger.fresh, time.monotonic() - start_s, config.strict)
+        summary = _summary(book, songs, timings, ledger.fresh, time.monotonic() - start_s, config.strict)
     if count > 1:
         manifest.merge_into(manifest.shards(out), out)
     return summary
 
 
-def _here(config: CollectionConfig, settings: Settings, load: Callable[[], Band], ledger: "_Ledger") -> Clock:
+def _here(
+    config: CollectionConfig, settings: SongSettings, load: Callable[[], DeviceDecoders], ledger: "_Ledger"
+) -> Timings:
     with Workers(
         config.workers or os.cpu_count() or 1,
         time_limit_s=float(config.time_limit),
         memory_limit_mib=config.memory_limit,
         preload=[songfile.__name__],
     ) as workers:
-        band = load()
-        conveyor = Conveyor(workers, band.decoders, band.batch_size, settings, ledger.settle, ledger.twin)
-        conveyor.run(ledger.orders(), ledger.pass_over)
-        conveyor.clock.deaths = workers.deaths
-    return conveyor.clock
+        model = load()
+        pipeline = Pipeline(workers, model.decoders, model.batch_size, settings, ledger.settle, ledger.duplicate)
+        pipeline.run(ledger.orders(), ledger.pass_over)
+        pipeline.timings.deaths = workers.deaths
+    return pipeline.timings
 
 
-def _on_a_cluster(config: CollectionConfig, settings: Settings, load: Callable[[], Band], ledger: "_Ledger") -> Clock:
+def _on_a_cluster(
+    config: CollectionConfig, settings: SongSettings, load: Callable[[], DeviceDecoders], ledger: "_Ledger"
+) -> Timings:
     try:
         from jaxaccomp.collection import beam
     except ImportError as error:
         raise CollectionError("--beam-runner needs Apache Beam: pip install 'jaxaccomp[beam]'") from error
-    clock = Clock()
+    timings = Timings()
     limits = (float(config.time_limit), config.memory_limit)
     for entry in beam.run(ledger.orders(), settings, load, config.beam_runner, config.beam_options, *limits):
         ledger.settle(entry)
-        clock.windows += entry.get("windows", 0)
-    return clock
+        timings.windows += entry.get("windows", 0)
+    return timings
 
 
 class _Ledger:
@@ -227,16 +231,16 @@ class _Ledger:
             self._book.drop(order.name)
         self._bar.update()
 
-    def twin(self, digest: str) -> Entry | None:
+    def duplicate(self, digest: str) -> Entry | None:
         """A song of the same content that is done and still there."""
-        entry = self._book.twin(digest)
+        entry = self._book.duplicate(digest)
         return entry if entry and self._is_ours(entry) and self._book.results(entry["input"]) else None
 
     def _is_ours(self, entry: Entry) -> bool:
         return all(entry.get(name) == value for name, value in self._stamp.items())
 
 
-def _summary(book: Manifest, songs: Inputs, clock: Clock, fresh: int, elapsed_s: float, strict: bool) -> Summary:
+def _summary(book: Manifest, songs: Inputs, timings: Timings, fresh: int, elapsed_s: float, strict: bool) -> Summary:
     entries = [(name, entry["status"], entry["code"]) for name in songs.names if (entry := book.entry(name))]
     counts = Counter(status for _, status, _ in entries)
     reasons = Counter((status, code) for _, status, code in entries if status != DONE)
@@ -245,16 +249,16 @@ def _summary(book: Manifest, songs: Inputs, clock: Clock, fresh: int, elapsed_s:
         "seconds": elapsed_s,
         "songs": float(fresh),
         "songs_per_s": fresh / elapsed_s,
-        "windows": float(clock.windows),
-        "windows_per_s": clock.windows / elapsed_s,
-        "tries": float(clock.tries),
-        "device_busy_share": clock.busy_s / clock.decode_s if clock.decode_s else 0.0,
-        "decode_s": clock.decode_s,
-        "device_s": clock.busy_s,
-        "read_s": clock.read_s,
-        "write_s": clock.write_s,
-        "twins": float(clock.twins),
-        "worker_deaths": float(clock.deaths),
+        "windows": float(timings.windows),
+        "windows_per_s": timings.windows / elapsed_s,
+        "tries": float(timings.tries),
+        "device_busy_share": timings.busy_s / timings.decode_s if timings.decode_s else 0.0,
+        "decode_s": timings.decode_s,
+        "device_s": timings.busy_s,
+        "read_s": timings.read_s,
+        "write_s": timings.write_s,
+        "twins": float(timings.duplicates),
+        "worker_deaths": float(timings.deaths),
     }
     lines = [
         f"{len(entries)} songs: {counts[DONE]} done, {counts[SKIPPED]} skipped, {counts[FAILED]} failed"
@@ -264,13 +268,21 @@ def _summary(book: Manifest, songs: Inputs, clock: Clock, fresh: int, elapsed_s:
     if fresh:
         lines += [
             f"  speed   {figures['songs_per_s']:.1f} songs/s, {figures['windows_per_s']:.1f} windows/s"
-            + (f", each played {clock.tries / clock.windows:.1f} times; " if clock.tries and clock.windows else "; ")
-            + f"device busy {figures['device_busy_share']:.0%} of the {clock.decode_s:.1f} s from first to last batch",
-            f"  time    {elapsed_s:.1f} s in all; device {clock.busy_s:.1f} s; workers read {clock.read_s:.1f} s, "
-            f"wrote {clock.write_s:.1f} s",
-            f"  twins   {clock.twins} songs of the same content as another, decoded once" if clock.twins else "",
-            f"  deaths  {clock.deaths} worker processes died and were replaced" if clock.deaths else "",
-            "  slowest " + ", ".join(f"{_shown(name)} {took_s:.2f} s" for took_s, name in sorted(clock.slowest)[::-1]),
+            + (
+                f", each played {timings.tries / timings.windows:.1f} times; "
+                if timings.tries and timings.windows
+                else "; "
+            )
+            + f"device busy {figures['device_busy_share']:.0%} of the {timings.decode_s:.1f} s "
+            "from first to last batch",
+            f"  time    {elapsed_s:.1f} s in all; device {timings.busy_s:.1f} s; workers read {timings.read_s:.1f} s, "
+            f"wrote {timings.write_s:.1f} s",
+            f"  copies  {timings.duplicates} songs of the same content as another, decoded once"
+            if timings.duplicates
+            else "",
+            f"  deaths  {timings.deaths} worker processes died and were replaced" if timings.deaths else "",
+            "  slowest "
+            + ", ".join(f"{_shown(name)} {took_s:.2f} s" for took_s, name in sorted(timings.slowest)[::-1]),
         ]
     exit_code = int(bool(counts[FAILED]) and (strict or named))
     return Summary(dict(counts), dict(reasons), figures, "\n".join(filter(None, lines)), exit_code)

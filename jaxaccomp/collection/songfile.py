@@ -29,7 +29,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
-class Settings:
+class SongSettings:
     """What reading and writing have to know about a run.
 
     Attributes:
@@ -50,7 +50,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReadSong:
     """A song that is ready to be decoded.
 
     Attributes:
@@ -94,7 +94,7 @@ class Written:
     verdicts: list[Verdict | None]
 
 
-def hear(path: str, name: str, settings: Settings, known: str | None) -> Heard | Verdict | str | None:
+def read(path: str, name: str, settings: SongSettings, known: str | None) -> ReadSong | Verdict | str | None:
     """Reads a song and cuts its tune into windows.
 
     Args:
@@ -121,7 +121,7 @@ def hear(path: str, name: str, settings: Settings, known: str | None) -> Heard |
             return None
         return _verdict(error, digest, time.perf_counter() - start_s)
     melody_NL = song.melody_NL.astype(np.int8)  # 90 classes
-    return Heard(digest, melody_NL, song.fingerprint, song.choice, _facts(song), time.perf_counter() - start_s)
+    return ReadSong(digest, melody_NL, song.fingerprint, song.choice, _facts(song), time.perf_counter() - start_s)
 
 
 def write(
@@ -130,7 +130,7 @@ def write(
     choice: melody.Choice,
     tokens_NLP: Int[np.ndarray, "N L parts"],
     outputs: Sequence[str],
-    settings: Settings,
+    settings: SongSettings,
 ) -> Written | Verdict:
     """Stitches a song and writes it to its places.
 
@@ -158,7 +158,7 @@ def write(
     return _place(made, digest, outputs, settings, start_s)
 
 
-def copy(source: str, digest: str, outputs: Sequence[str], settings: Settings) -> Written | Verdict:
+def copy(source: str, digest: str, outputs: Sequence[str], settings: SongSettings) -> Written | Verdict:
     """Copies the result of a song of the same content to other places; all relative to the output folder."""
     start_s = time.perf_counter()
     made = settings.staging / f"{digest}.{os.getpid()}.mid"
@@ -183,7 +183,7 @@ def _is_mine(digest: str, share: tuple[int, int]) -> bool:
     return int(digest[:15], 16) % count == index
 
 
-def _place(made: Path, digest: str, outputs: Sequence[str], settings: Settings, start_s: float) -> Written:
+def _place(made: Path, digest: str, outputs: Sequence[str], settings: SongSettings, start_s: float) -> Written:
     """Puts a finished file to its places, each under a temporary name first."""
     verdicts: list[Verdict | None] = []
     for output in outputs:
@@ -193,7 +193,7 @@ def _place(made: Path, digest: str, outputs: Sequence[str], settings: Settings, 
             if folder != str(settings.out) and not folder.startswith(f"{settings.out}{os.sep}"):
                 raise PermissionError(errno.EPERM, "a link there leads out of the output folder", str(target))
             os.makedirs(folder, exist_ok=True)
-            moved = made if last else made.with_suffix(".twin")
+            moved = made if last else made.with_suffix(".copy")
             if not last:
                 shutil.copyfile(made, moved)
             os.replace(moved, target)

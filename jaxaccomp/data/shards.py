@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxaccomp import files
 from jaxaccomp.errors import DatasetError
 
 VERSION = "1.0.0"
@@ -80,7 +81,7 @@ def write_shard(file: Path, columns: Columns, examples: Iterable[dict]) -> None:
 
     schema = features(columns)
     serializer = ExampleSerializer(schema.get_serialized_info())
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = files.temporary_path(file)
     failures = (OSError, RuntimeError)  # the ArrayRecord library's are RuntimeErrors
     with writing(file, failures):
         writer = ArrayRecordWriter(str(temporary), "group_size:1")  # each example is reachable on its own

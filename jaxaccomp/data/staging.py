@@ -7,6 +7,7 @@ read, and any engine may make them: the pool of this machine or a Beam pipeline 
 import hashlib
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,17 +17,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxaccomp import files
 from jaxaccomp.arrays import FIRST_NOTE_ON, VOCABULARY, WindowTokens
 from jaxaccomp.config import require, setting
 from jaxaccomp.errors import DatasetError, MidiError
 
-SUFFIXES = (".mid", ".midi")
 FORMAT = 1
 """Raised whenever the archives' content changes, so that older ones are not taken up."""
 
 _EVENTS_IN_EACH_PART = 8
 """A window with fewer note-ons or drum hits in some part may well occur in unrelated songs."""
-_TUNE_NOTES, _TUNE_PITCHES = 24, 5
+_MELODY_NOTES, _MELODY_PITCHES = 24, 5
 """A melody with fewer notes, or of fewer pitches, in a window may well occur in unrelated songs."""
 
 
@@ -47,7 +48,7 @@ class WindowsConfig:
 
 
 @dataclass(frozen=True)
-class Job:
+class WindowsJob:
     """A file to read.
 
     Attributes:
@@ -67,35 +68,12 @@ def find(folder: Path) -> Iterator[tuple[str, os.stat_result | None]]:
     Yields:
         Name relative to the folder, with `/`, and the file's status; None for a link that leads nowhere.
     """
-    found: dict[str, os.stat_result | None] = {}
-    _search(folder, "", (), found)
-    yield from sorted(found.items())
+    root = os.fspath(folder)
+    found = {os.path.relpath(path, root).replace(os.sep, "/"): status for path, status in files.find_midi(root)}
+    yield from sorted((name, status) for name, status in found.items() if not (status and stat.S_ISDIR(status.st_mode)))
 
 
-def _search(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], found: dict[str, os.stat_result | None]
-) -> None:
-    here = os.stat(folder)
-    identity = (here.st_dev, here.st_ino)
-    if identity in above:
-        return  # a link back to a folder it lies in
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        found[prefix.rstrip("/")] = None  # a folder that cannot be listed gets its line in the ledger like a file
-        return
-    for entry in entries:
-        try:
-            status = entry.stat()
-        except OSError:
-            status = None
-        if status is not None and entry.is_dir():
-            _search(Path(entry.path), f"{prefix}{entry.name}/", (*above, identity), found)
-        elif entry.name.lower().endswith(SUFFIXES):
-            found[prefix + entry.name] = status
-
-
-def stage(job: Job) -> None:
+def stage(job: WindowsJob) -> None:
     """Reads a file and writes its archive; a file that cannot be used gets one too, which says why."""
     try:
         arrays, entry = _windows(job)
@@ -108,7 +86,7 @@ def stage(job: Job) -> None:
     write(job.archive, entry, arrays)
 
 
-def _windows(job: Job) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _windows(job: WindowsJob) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and entry of a file's archive.
 
     Raises:
@@ -158,11 +136,9 @@ def refusal(reason: str, message: str) -> dict[str, Any]:
 
 def write(archive: str, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Writes an archive whole, or not at all."""
-    temporary = f"{archive}.{os.getpid()}"
-    with open(temporary, "wb") as file:
+    with files.replacing(archive) as temporary, open(temporary, "wb") as file:
         text = np.frombuffer(json.dumps(entry).encode(), np.uint8)
         np.savez_compressed(file, entry=text, **arrays)
-    os.replace(temporary, archive)
 
 
 class Archive:
@@ -205,14 +181,14 @@ def marks(windows_NLP: WindowTokens, prints_N: np.ndarray) -> np.ndarray:
     notes_NK = notes_NLK.sum(axis=1)
     hits_N = (windows_NLP[:, :, 2] > 0).sum(axis=1)
     busy_N = (notes_NK.min(axis=1) >= _EVENTS_IN_EACH_PART) & (hits_N >= _EVENTS_IN_EACH_PART)
-    heard_NV = np.zeros((len(windows_NLP), VOCABULARY["melody"]), bool)
-    heard_NV[np.arange(len(windows_NLP))[:, None], windows_NLP[:, :, 0]] = True
-    heard_NV[:, :FIRST_NOTE_ON] = False
-    tune_N = busy_N & (notes_NK[:, 0] >= _TUNE_NOTES) & (heard_NV.sum(axis=1) >= _TUNE_PITCHES)
-    lowest_N = heard_NV[tune_N].argmax(axis=1)
-    melody_NL = windows_NLP[tune_N, :, 0]
-    tunes_NL = np.where(notes_NLK[tune_N, :, 0], melody_NL - lowest_N[:, None] + FIRST_NOTE_ON, melody_NL)
-    return np.unique(np.concatenate([prints_N[busy_N], fingerprints(tunes_NL)]))
+    used_NV = np.zeros((len(windows_NLP), VOCABULARY["melody"]), bool)
+    used_NV[np.arange(len(windows_NLP))[:, None], windows_NLP[:, :, 0]] = True
+    used_NV[:, :FIRST_NOTE_ON] = False
+    melodic_N = busy_N & (notes_NK[:, 0] >= _MELODY_NOTES) & (used_NV.sum(axis=1) >= _MELODY_PITCHES)
+    lowest_N = used_NV[melodic_N].argmax(axis=1)
+    melody_NL = windows_NLP[melodic_N, :, 0]
+    melodies_NL = np.where(notes_NLK[melodic_N, :, 0], melody_NL - lowest_N[:, None] + FIRST_NOTE_ON, melody_NL)
+    return np.unique(np.concatenate([prints_N[busy_N], fingerprints(melodies_NL)]))
 
 
 def spread(count: int, limit: int | None) -> Int[np.ndarray, "K"]:

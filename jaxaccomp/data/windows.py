@@ -21,9 +21,9 @@ from tqdm import tqdm
 from jaxaccomp import config as configs
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.data import clusters, shards, staging
-from jaxaccomp.data.staging import Archive, Job, WindowsConfig
+from jaxaccomp.data.staging import Archive, WindowsConfig, WindowsJob
 from jaxaccomp.errors import DatasetError
-from jaxaccomp.processes import Loss, Workers
+from jaxaccomp.processes import JobFailure, Workers
 
 NAME = "trio_windows"
 LEDGER = "ledger.jsonl"
@@ -55,7 +55,7 @@ Engine = Callable[[Callable[[Any], Any], list[Any], float], Iterable[tuple[Any, 
 
 
 @dataclass(frozen=True)
-class Song:
+class WindowedSong:
     """A file that gives windows.
 
     Attributes:
@@ -107,7 +107,7 @@ def build(
         raise DatasetError(f"{source}: no such folder; expected a folder of MIDI files")
     files = list(staging.find(source))
     if not files:
-        raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(staging.SUFFIXES)}")
+        raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(files.MIDI_SUFFIXES)}")
     options = configs.to_json(config) | {"shards": shard_count, "format": staging.FORMAT}
     identity = _digest([options, [(name, status.st_size if status else None) for name, status in files]])
     folder = shards.folder_of(out, NAME)
@@ -157,17 +157,19 @@ def _stage(
         archives.append(archive)
         if not archive.exists():
             archive.parent.mkdir(parents=True, exist_ok=True)
-            jobs.append(Job(str(source / name), str(archive), config))
+            jobs.append(WindowsJob(str(source / name), str(archive), config))
     done = engine(staging.stage, jobs, FILE_SECONDS)
     for job, result in progress(done, total=len(jobs), desc="reading", unit="file", disable=None):
-        if isinstance(result, Loss) and result.code == "unexpected":  # whatever is the file's fault is in an archive
+        if (
+            isinstance(result, JobFailure) and result.code == "unexpected"
+        ):  # whatever is the file's fault is in an archive
             raise DatasetError(f"{job.archive}: cannot be written ({result.reason}); run the command again")
-        if isinstance(result, Loss):
+        if isinstance(result, JobFailure):
             staging.write(job.archive, staging.refusal(result.code, f"{job.file}: {result.reason}"), {})
     return archives
 
 
-def _plan(files: list[tuple[str, Any]], archives: list[Path]) -> tuple[list[Song], list[dict[str, Any]]]:
+def _plan(files: list[tuple[str, Any]], archives: list[Path]) -> tuple[list[WindowedSong], list[dict[str, Any]]]:
     """Decides what becomes of every file: the songs to write, and the ledger."""
     ledger, found, first_by_content = [], [], {}
     for (name, _), path in zip(files, archives, strict=True):
@@ -188,7 +190,7 @@ def _plan(files: list[tuple[str, Any]], archives: list[Path]) -> tuple[list[Song
     dropped = clusters.repeated_across([prints for *_, prints, _ in found], split_of_song, shards.SPLITS)
     songs = []
     for (name, path, line, _, _), leader, split, gone in zip(found, leaders, split_of_song, dropped, strict=True):
-        song = Song(name, line["song"], contents[leader], split, np.flatnonzero(~gone), path)
+        song = WindowedSong(name, line["song"], contents[leader], split, np.flatnonzero(~gone), path)
         songs.append(song)
         line |= {"cluster": song.cluster, "split": split, "windows": len(song.kept), "dropped": int(gone.sum())}
     by_content = {song.content: song for song in songs}
@@ -223,7 +225,7 @@ def _examples(job: ShardJob) -> Iterator[dict[str, Any]]:
 
 def _write_shards(
     folder: Path,
-    rows: dict[str, list[Song]],
+    rows: dict[str, list[WindowedSong]],
     shard_lengths: dict[str, list[int]],
     engine: Engine,
     progress: Callable[..., Any],
@@ -238,11 +240,11 @@ def _write_shards(
     else:
         done = engine(write_shard, jobs, _SHARD_SECONDS)
     for job, result in progress(done, total=len(jobs), desc="writing", unit="shard", disable=None):
-        if isinstance(result, Loss):
+        if isinstance(result, JobFailure):
             raise DatasetError(f"{job.file}: the shard cannot be written ({result.reason}); run the command again")
 
 
-def _parts(songs: list[Song], wanted: range) -> Iterator[tuple[str, str, np.ndarray]]:
+def _parts(songs: list[WindowedSong], wanted: range) -> Iterator[tuple[str, str, np.ndarray]]:
     """The pieces of songs that make up a range of a split's rows."""
     start = 0
     for song in songs:
@@ -253,7 +255,7 @@ def _parts(songs: list[Song], wanted: range) -> Iterator[tuple[str, str, np.ndar
         start = stop
 
 
-def _song_lines(rows: dict[str, list[Song]], ledger: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _song_lines(rows: dict[str, list[WindowedSong]], ledger: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     files: dict[str, list[str]] = {}
     for line in ledger:
         if line["status"] in ("used", "duplicate"):

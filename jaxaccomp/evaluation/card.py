@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxaccomp.arrays import BAND
 from jaxaccomp.config import ModelConfig
 
 Report = Mapping[str, Any]
 
-PLAYED = ("bass", "drums")
 SOURCE_NAMES = {
     "encoder": "encoder (ceiling)",
     "surrogate": "surrogate, mean",
@@ -33,7 +33,7 @@ MEASURE_NAMES = {
     "kick_on_strong_beats": "kicks on beats 1 and 3",
     "snare_on_backbeats": "snares on beats 2 and 4",
 }
-HEARD = ("real", "real_shuffled", "encoder", "surrogate_sample", "surrogate", "prior_sample", "shuffled")
+SOURCES = ("real", "real_shuffled", "encoder", "surrogate_sample", "surrogate", "prior_sample", "shuffled")
 """Columns of the table of what is heard, from the real thing down."""
 
 
@@ -77,7 +77,7 @@ def summary(report: Report, baseline: Report | None = None) -> str:
         head + warning,
         _likelihood_table(report),
         _latent_lines(report, baseline),
-        _heard_table(report, baseline),
+        _musicality_table(report, baseline),
     ]
     if report["sweep"]:
         pieces.append(_sweep_table(report))
@@ -183,8 +183,8 @@ def _likelihood_table(report: Report) -> str:
         if nll is None:
             continue
         accuracy, onset = report["accuracy"][source], report["onset_accuracy"][source]
-        row = [name, *(f"{nll[part]:.1f}" for part in ("melody", *PLAYED))]
-        rows.append([*row, *(_number(table[part]) for table in (accuracy, onset) for part in PLAYED)])
+        row = [name, *(f"{nll[part]:.1f}" for part in ("melody", *BAND))]
+        rows.append([*row, *(_number(table[part]) for table in (accuracy, onset) for part in BAND)])
     columns = [
         "z from",
         "NLL melody",
@@ -208,9 +208,9 @@ def _latent_lines(report: Report, baseline: Report | None) -> str:
         if any(value is not None for value in values):
             lines.append([name, *("–" if value is None else value for value in values)])
 
-    for part in PLAYED:
+    for part in BAND:
         row(f"gap closed, {part}", lambda one, p=part: _gap(one, p))
-    for part in PLAYED:
+    for part in BAND:
         row(
             f"NLL {part}, surrogate",
             lambda one, p=part: one["nll"]["surrogate"] and f"{one['nll']['surrogate'][p]:.1f}",
@@ -227,7 +227,7 @@ def _latent_lines(report: Report, baseline: Report | None) -> str:
     row("active dimensions of z", lambda one: f"{one['latent']['active']} of {one['latent']['size']}")
     row("KL(encoder ‖ prior), bits", lambda one: _maybe(one["latent"]["kl_bits"], "{:.1f}"))
     row("NLL at the encoder's mean, all parts", lambda one: f"{sum(one['nll']['encoder'].values()):.1f}")
-    for part in ("melody", *PLAYED):
+    for part in ("melody", *BAND):
         row(
             f"argmax reconstruction of {part}: accuracy, on onsets",
             lambda one, p=part: (
@@ -239,8 +239,8 @@ def _latent_lines(report: Report, baseline: Report | None) -> str:
     return _table(names, lines)
 
 
-def _heard_table(report: Report, baseline: Report | None) -> str:
-    columns = [source for source in HEARD if report["statistics"].get(source) is not None]
+def _musicality_table(report: Report, baseline: Report | None) -> str:
+    columns = [source for source in SOURCES if report["statistics"].get(source) is not None]
     titles = {"real_shuffled": "real, shuffled", **SOURCE_NAMES}
     names = ["what is heard", *(titles.get(source, source) for source in columns)]
     extra = baseline["statistics"]["surrogate"] if baseline is not None else None
@@ -271,7 +271,7 @@ def _sweep_table(report: Report) -> str:
         ]
     ]
     for one in report["sweep"]:
-        temperature = ", ".join(f"{one['temperature'][part]:g}" for part in PLAYED)
+        temperature = ", ".join(f"{one['temperature'][part]:g}" for part in BAND)
         rows.append(
             [
                 temperature,

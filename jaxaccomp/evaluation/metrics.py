@@ -22,13 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxaccomp.arrays import STEPS
+from jaxaccomp.arrays import BAND, STEPS
 from jaxaccomp.config import ModelConfig, SurrogateConfig
 from jaxaccomp.errors import DatasetError
 from jaxaccomp.evaluation import agreement, likelihood, performance
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.evaluation.likelihood import Likelihood
-from jaxaccomp.evaluation.performance import PLAYED, Band
+from jaxaccomp.evaluation.performance import Band
 from jaxaccomp.generate import accompanist
 from jaxaccomp.models import musicvae
 from jaxaccomp.models.musicvae import Posterior
@@ -53,7 +53,7 @@ class Settings:
         dtype: what the decoders' products are rounded to, such as bfloat16; None keeps float32.
     """
 
-    temperatures: tuple[tuple[float, float], ...] = (accompanist.resolve_temperature(None, PLAYED),)
+    temperatures: tuple[tuple[float, float], ...] = (accompanist.resolve_temperature(None, BAND),)
     spreads: tuple[float, ...] = (accompanist.DEFAULT_SPREAD,)
     samples: int = 500
     seed: int = 0
@@ -114,7 +114,7 @@ def evaluate(
     band = Band(config.musicvae, params["musicvae"], settings.seed, settings.batch_size, progress, settings.dtype)
     report |= {
         "sampled_windows": len(some),
-        "temperature": dict(zip(PLAYED, settings.temperatures[0], strict=True)),
+        "temperature": dict(zip(BAND, settings.temperatures[0], strict=True)),
         "spread": settings.spreads[0],
         "reconstruction": performance.reconstruction(band, some),
         **performance.compare(band, some, some_latents, settings.temperatures[0]),
@@ -232,7 +232,7 @@ def _gap_closed(scored: Mapping[str, Any], song_N: np.ndarray, seed: int) -> dic
     interval: dict[str, list[float] | None] = {}
     songs = song_N.max() + 1
     drawn_RM = np.random.default_rng([seed, 3]).multinomial(songs, np.full(songs, 1 / songs), RESAMPLES)
-    for part in PLAYED:
+    for part in BAND:
         floor_N, nll_N, ceiling_N = (
             scored[source][part].nll_N.astype(np.float64) for source in ("prior_mean", "surrogate", "encoder")
         )
@@ -280,7 +280,7 @@ def _sweep(band: Band, heldout: Heldout, guess: Posterior | None, settings: Sett
         trio_NLP = band.accompany(heldout.tokens_NLP[:, :, 0], z_NZ, temperature)
         rows.append(
             {
-                "temperature": dict(zip(PLAYED, temperature, strict=True)),
+                "temperature": dict(zip(BAND, temperature, strict=True)),
                 "spread": spread,
                 "statistics": performance.statistics(trio_NLP),
                 "overlap": performance.overlaps(trio_NLP, heldout.tokens_NLP)["mean"],

@@ -45,8 +45,8 @@ def keys(melody_NL: Tokens) -> tuple[Int[np.ndarray, " N"], Bool[np.ndarray, "N 
     scale_C = np.isin(np.arange(12), _DIATONIC)
     root_N = np.where(minor_N, tonic_N + 3, tonic_N) % 12
     scale_NC = scale_C[(np.arange(12)[None] - root_N[:, None]) % 12]
-    heard_N = time_NC.sum(1) > 0
-    return np.where(heard_N, tonic_N, -1), scale_NC & heard_N[:, None]
+    sounding_N = time_NC.sum(1) > 0
+    return np.where(sounding_N, tonic_N, -1), scale_NC & sounding_N[:, None]
 
 
 def bass_in_key(trio_NLP: Trios) -> Measure:

@@ -8,13 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxaccomp.arrays import PARTS
+from jaxaccomp.arrays import BAND, PARTS
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.evaluation import likelihood, musicality
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.generate import sampler
-
-PLAYED = ("bass", "drums")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Band:
     dtype: Any = None
 
     def decode(
-        self, z_NZ: np.ndarray, temperature: Sequence[float], parts: Sequence[str] = PLAYED, number: int = 0
+        self, z_NZ: np.ndarray, temperature: Sequence[float], parts: Sequence[str] = BAND, number: int = 0
     ) -> np.ndarray:
         """Samples windows; each has a key of its own, made of the seed, `number` and its row."""
         base = jax.random.fold_in(jax.random.key(self.seed), number)
@@ -69,15 +67,15 @@ def compare(
     hoped for.
     """
     real_NLP = heldout.tokens_NLP
-    heard: dict[str, np.ndarray | None] = {"real": real_NLP, "real_shuffled": None}
+    trios: dict[str, np.ndarray | None] = {"real": real_NLP, "real_shuffled": None}
     strangers_N = heldout.strangers(band.seed)
     if strangers_N is not None:
-        heard["real_shuffled"] = np.concatenate([real_NLP[:, :, :1], real_NLP[strangers_N][:, :, 1:]], axis=2)
+        trios["real_shuffled"] = np.concatenate([real_NLP[:, :, :1], real_NLP[strangers_N][:, :, 1:]], axis=2)
     for number, (source, z_NZ) in enumerate(latents.items()):
-        heard[source] = None if z_NZ is None else band.accompany(real_NLP[:, :, 0], z_NZ, temperature, number)
-    overlap = {name: None if trio is None else overlaps(trio, real_NLP) for name, trio in heard.items()}
+        trios[source] = None if z_NZ is None else band.accompany(real_NLP[:, :, 0], z_NZ, temperature, number)
+    overlap = {name: None if trio is None else overlaps(trio, real_NLP) for name, trio in trios.items()}
     return {
-        "statistics": {name: None if trio is None else statistics(trio) for name, trio in heard.items()},
+        "statistics": {name: None if trio is None else statistics(trio) for name, trio in trios.items()},
         "overlap": overlap | {"real": None, "real_halves": _real_halves(heldout)},
     }
 

@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--takes must be at least 1, got {arguments.takes}")
     band = accompanist.load(arguments.checkpoint)
     takes = 1 if arguments.quick else arguments.takes
-    played = [take for name in demos.names() for take in band.accompany(demos.path(name), variations=takes)]
-    z_NZ = np.concatenate([take.z for take in played])
+    accompaniments = [take for name in demos.names() for take in band.accompany(demos.path(name), variations=takes)]
+    z_NZ = np.concatenate([take.z for take in accompaniments])
     config, params = band.config.musicvae, band.params["musicvae"]
     keys_N = jax.random.split(jax.random.key(0), len(z_NZ))
     greedy, scores = {}, {}

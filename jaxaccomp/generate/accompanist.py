@@ -19,14 +19,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxaccomp.arrays import PARTS
+from jaxaccomp.arrays import BAND, PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.generate import coverage
-from jaxaccomp.generate.batcher import Packer, Parcel, Played
+from jaxaccomp.generate.batcher import Batcher, Decoded, PendingTake
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.generate.sampler import Sampler, Temperature
-from jaxaccomp.generate.song import PLAYED, Song, finish, prepare
+from jaxaccomp.generate.song import Song, finish, prepare
 from jaxaccomp.models import lstm_scan, surrogate
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music import midi, stitch
@@ -102,9 +102,9 @@ class Accompanist:
         self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
         # Wide layers are fastest in products that agree with themselves alone, so in blocks of one size: see `blocks`.
         is_wide = lstm_scan.in_columns(max(config.surrogate.sizes))
-        self._hear = partial(
+        self._encode_melody = partial(
             blocks.in_blocks,
-            partial(_hear_wide if is_wide else _hear, params["surrogate"]),
+            partial(_encode_melody_wide if is_wide else _encode_melody, params["surrogate"]),
             sizes=blocks.whole() if is_wide else blocks.sizes(),
         )
 
@@ -117,7 +117,7 @@ class Accompanist:
         *,
         melody: str | int = "default",
         keep: str = "melody",
-        parts: Sequence[str] = PLAYED,
+        parts: Sequence[str] = BAND,
         spread: float | int = DEFAULT_SPREAD,
         batch_size: int = BATCH,
         progress: Callable[[int], Any] | None = None,
@@ -165,7 +165,7 @@ class Accompanist:
         temperature: Temperature | None = None,
         variations: int = 1,
         keep: str = "melody",
-        parts: Sequence[str] = PLAYED,
+        parts: Sequence[str] = BAND,
         spread: float | int = DEFAULT_SPREAD,
         batch_size: int = BATCH,
         progress: Callable[[int], Any] | None = None,
@@ -175,14 +175,14 @@ class Accompanist:
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         keeps = typing.get_args(stitch.Keep)
         require(keep in keeps, f"keep must be {' or '.join(keeps)}, got {keep!r}")
-        takes = [Parcel(song.melody_NL, song.fingerprint, variation) for variation in range(variations)]
-        packer = Packer(batch_size, parts)
+        takes = [PendingTake(song.melody_NL, song.fingerprint, variation) for variation in range(variations)]
+        batcher = Batcher(batch_size, parts)
         for take in takes:
-            packer.add(take)
+            batcher.add(take)
         missing = variations * len(song.melody_NL)
-        while (batch := packer.take(partial=True)) is not None:
-            played = self.play(*batch.rows, seed=seed, temperature=temperature, parts=parts, spread=spread)
-            packer.deliver(batch, played.fetched())
+        while (batch := batcher.next_batch(partial=True)) is not None:
+            decoded = self.play(*batch.rows, seed=seed, temperature=temperature, parts=parts, spread=spread)
+            batcher.deliver(batch, decoded.fetched())
             still_missing = sum(take.missing for take in takes)
             if progress is not None:
                 progress(missing - still_missing)
@@ -209,9 +209,9 @@ class Accompanist:
         *,
         seed: int = 0,
         temperature: Temperature | None = None,
-        parts: Sequence[str] = PLAYED,
+        parts: Sequence[str] = BAND,
         spread: float | int = DEFAULT_SPREAD,
-    ) -> Played:
+    ) -> Decoded:
         """Decodes any windows of any songs, once, without waiting for the device.
 
         Args:
@@ -219,7 +219,7 @@ class Accompanist:
             fingerprints_B2: of each row's song.
             windows_B: each row's number in its song.
             variations_B: each row's take; None: all 0.
-            attempts_B: how often each row was played before, see `Packer`; None: all 0.
+            attempts_B: how often each row was played before, see `Batcher`; None: all 0.
             posterior: mean and standard deviation of the latents, if known; None: the surrogate hears the tune.
             seed: see `accompany`.
             temperature: see `accompany`.
@@ -229,18 +229,18 @@ class Accompanist:
         require(0 <= spread < float("inf"), f"spread must be 0 or more, got {spread}")
         require(-(2**31) <= seed < 2**32, f"seed must fit in 32 bits, got {seed}")
         require(
-            len(parts) > 0 and len(set(parts)) == len(parts) and set(parts) <= set(PLAYED),
-            f"parts must be some of {', '.join(PLAYED)}, each once, got {', '.join(parts) or 'none'}",
+            len(parts) > 0 and len(set(parts)) == len(parts) and set(parts) <= set(BAND),
+            f"parts must be some of {', '.join(BAND)}, each once, got {', '.join(parts) or 'none'}",
         )
         temperatures = resolve_temperature(temperature, parts)
         nothing_B = np.zeros_like(windows_B)
         numbers = (windows_B, *(nothing_B if row is None else row for row in (variations_B, attempts_B)))
         if posterior is None:
-            posterior = self._hear(melody_BL)
-        doubt_B = np.take(np.array(coverage.DOUBT, np.float32), numbers[-1], mode="clip")
+            posterior = self._encode_melody(melody_BL)
+        toward_prior_B = np.take(np.array(coverage.TOWARD_PRIOR, np.float32), numbers[-1], mode="clip")
         draw = partial(_draw, np.uint32(seed % 2**32), np.float32(spread))
-        z_BZ, keys_B = blocks.in_blocks(draw, *posterior, fingerprints_B2, *numbers, doubt_B)
-        return Played(self._sampler(z_BZ, keys_B, temperatures, tuple(parts)), z_BZ, *posterior)
+        z_BZ, keys_B = blocks.in_blocks(draw, *posterior, fingerprints_B2, *numbers, toward_prior_B)
+        return Decoded(self._sampler(z_BZ, keys_B, temperatures, tuple(parts)), z_BZ, *posterior)
 
 
 def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None) -> Accompanist:
@@ -281,7 +281,7 @@ def resolve_temperature(temperature: Temperature | None, parts: Sequence[str]) -
     return tuple(map(float, values))
 
 
-_hear, _hear_wide = blocks.jit(surrogate.encode), jax.jit(surrogate.encode)
+_encode_melody, _encode_melody_wide = blocks.jit(surrogate.encode), jax.jit(surrogate.encode)
 
 
 @blocks.jit
@@ -294,7 +294,7 @@ def _draw(
     windows_B: Int[Array, "B"],
     variations_B: Int[Array, "B"],
     attempts_B: Int[Array, "B"],
-    doubt_B: Float[Array, "B"],
+    toward_prior_B: Float[Array, "B"],
 ) -> tuple[Float[Array, "B Z"], Key[Array, "B"]]:
     """Latents and sampler keys of windows.
 
@@ -310,7 +310,7 @@ def _draw(
         windows_B: each row's number in its song.
         variations_B: each row's take.
         attempts_B: how often each row was played before.
-        doubt_B: how far each row's posterior is moved to the prior, 0 to 1; see `coverage`.
+        toward_prior_B: how far each row's posterior is moved to the prior, 0 to 1; see `coverage`.
     """
 
     def draw(fingerprint_2: Array, window: Array, variation: Array, attempt: Array) -> tuple[Array, Array]:
@@ -321,9 +321,9 @@ def _draw(
         return noise_Z, jax.random.fold_in(jax.random.fold_in(take, _SAMPLER_KEY), window)
 
     noise_BZ, keys_B = jax.vmap(draw)(fingerprints_B2, windows_B, variations_B, attempts_B)
-    doubt_B1 = doubt_B[:, None]
-    wider_BZ = scale_BZ + doubt_B1 * (1 - scale_BZ)
-    return (1 - doubt_B1) * mean_BZ + spread * wider_BZ * noise_BZ, keys_B
+    toward_prior_B1 = toward_prior_B[:, None]
+    wider_BZ = scale_BZ + toward_prior_B1 * (1 - scale_BZ)
+    return (1 - toward_prior_B1) * mean_BZ + spread * wider_BZ * noise_BZ, keys_B
 
 
 def _with_melody(melody_NL: np.ndarray, tokens_NLP: np.ndarray, parts: Sequence[str]) -> np.ndarray:

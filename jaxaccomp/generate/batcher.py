@@ -16,7 +16,7 @@ from jaxaccomp.arrays import STEPS
 from jaxaccomp.generate import coverage
 
 
-class Played(NamedTuple):
+class Decoded(NamedTuple):
     """What the model made of a batch of windows; arrays on a device that may still be computing them, or NumPy's."""
 
     tokens_BLP: Int[Array | np.ndarray, "B L parts"]
@@ -28,13 +28,13 @@ class Played(NamedTuple):
     scale_BZ: Float[Array | np.ndarray, "B Z"]
     """Their standard deviation."""
 
-    def fetched(self) -> "Played":
+    def fetched(self) -> "Decoded":
         """The same as NumPy arrays, once they are computed."""
-        return Played(*map(np.asarray, self))
+        return Decoded(*map(np.asarray, self))
 
 
 @dataclass(eq=False)
-class Parcel:
+class PendingTake:
     """A song on its way through the device.
 
     Attributes:
@@ -50,7 +50,7 @@ class Parcel:
     variation: int = 0
     tag: Any = None
     missing: int = 0
-    _best: Played | None = None
+    _best: Decoded | None = None
     _fullness_N: Float[np.ndarray, "N"] | None = None
 
     @property
@@ -67,21 +67,21 @@ class Parcel:
         """Mean and standard deviation of the latents of windows that were played before."""
         return self._best.mean_BZ[windows], self._best.scale_BZ[windows]
 
-    def keep(self, windows: np.ndarray, played: Played, parts: Sequence[str]) -> Int[np.ndarray, "poor"]:
+    def keep(self, windows: np.ndarray, decoded: Decoded, parts: Sequence[str]) -> Int[np.ndarray, "poor"]:
         """Keeps a try of some windows where it is the fullest so far.
 
         Returns:
             The windows that have not enough yet.
         """
-        full_B = coverage.fullness(self.melody_NL[windows], played.tokens_BLP, parts)
+        full_B = coverage.fullness(self.melody_NL[windows], decoded.tokens_BLP, parts)
         if self._best is None:
-            kinds = [np.int16, *(array.dtype for array in played[1:])]  # tokens have at most 512 classes
-            shapes = [(len(self.melody_NL), *array.shape[1:]) for array in played]
-            self._best = Played(*map(np.empty, shapes, kinds))
+            kinds = [np.int16, *(array.dtype for array in decoded[1:])]  # tokens have at most 512 classes
+            shapes = [(len(self.melody_NL), *array.shape[1:]) for array in decoded]
+            self._best = Decoded(*map(np.empty, shapes, kinds))
             self._fullness_N = np.full(len(self.melody_NL), -1.0)
         fuller = full_B > self._fullness_N[windows]
         self._fullness_N[windows[fuller]] = full_B[fuller]
-        for best, new in zip(self._best, played, strict=True):
+        for best, new in zip(self._best, decoded, strict=True):
             best[windows[fuller]] = new[fuller]
         return windows[self._fullness_N[windows] < 1]
 
@@ -106,7 +106,7 @@ class Batch:
     variations_B: Int[np.ndarray, "B"]
     attempts_B: Int[np.ndarray, "B"]
     posterior: tuple[np.ndarray, np.ndarray] | None = None
-    slices: list[tuple[Parcel, np.ndarray]] = field(default_factory=list)
+    slices: list[tuple[PendingTake, np.ndarray]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.melody_BL)
@@ -118,7 +118,7 @@ class Batch:
         return self.melody_BL, self.fingerprints_B2, *numbers, self.posterior
 
 
-class Packer:
+class Batcher:
     """Two queues of windows, filled song by song and emptied batch by batch, first come, first served.
 
     Those that are played again go first, so that their songs get away, but in batches of their own, which need not be
@@ -135,7 +135,7 @@ class Packer:
         """
         self.batch_size = batch_size
         self._parts = tuple(parts)
-        self._tries = coverage.TRIES if tries is None else tries
+        self._tries = coverage.ATTEMPTS if tries is None else tries
         self._again, self._fresh = _Queue(), _Queue()
 
     @property
@@ -143,12 +143,12 @@ class Packer:
         """Windows that wait."""
         return self._again.windows + self._fresh.windows
 
-    def add(self, parcel: Parcel) -> None:
+    def add(self, take: PendingTake) -> None:
         """Queues all windows of a song."""
-        parcel.missing = len(parcel.melody_NL)
-        self._fresh.add(parcel, np.arange(parcel.missing, dtype=np.int32), 0)
+        take.missing = len(take.melody_NL)
+        self._fresh.add(take, np.arange(take.missing, dtype=np.int32), 0)
 
-    def take(self, partial: bool = False) -> Batch | None:
+    def next_batch(self, partial: bool = False) -> Batch | None:
         """The next batch, or None.
 
         Args:
@@ -157,26 +157,26 @@ class Packer:
         for least in (self.batch_size, 1) if partial else (self.batch_size,):
             for queue in (self._again, self._fresh):
                 if queue.windows >= least:
-                    return queue.take(min(self.batch_size, queue.windows))
+                    return queue.pop(min(self.batch_size, queue.windows))
         return None
 
-    def deliver(self, batch: Batch, played: Played) -> list[Parcel]:
+    def deliver(self, batch: Batch, decoded: Decoded) -> list[PendingTake]:
         """Hands decoded rows to their songs, and queues those again that had better be played again.
 
         Returns:
             The songs that are whole now.
         """
         whole, at = [], 0
-        for parcel, windows in batch.slices:
+        for take, windows in batch.slices:
             here = slice(at, at + len(windows))
-            poor = parcel.keep(windows, Played(*(array[here] for array in played)), self._parts)
+            poor = take.keep(windows, Decoded(*(array[here] for array in decoded)), self._parts)
             attempt = int(batch.attempts_B[at]) + 1
-            parcel.missing -= len(windows)
+            take.missing -= len(windows)
             if len(poor) and attempt < self._tries:
-                parcel.missing += len(poor)
-                self._again.add(parcel, poor, attempt)
-            if not parcel.missing:
-                whole.append(parcel)
+                take.missing += len(poor)
+                self._again.add(take, poor, attempt)
+            if not take.missing:
+                whole.append(take)
             at = here.stop
         return whole
 
@@ -186,30 +186,30 @@ class _Queue:
 
     def __init__(self) -> None:
         self.windows = 0
-        self._entries: deque[tuple[Parcel, np.ndarray, int]] = deque()
+        self._entries: deque[tuple[PendingTake, np.ndarray, int]] = deque()
 
-    def add(self, parcel: Parcel, windows: np.ndarray, attempt: int) -> None:
+    def add(self, take: PendingTake, windows: np.ndarray, attempt: int) -> None:
         self.windows += len(windows)
-        self._entries.append((parcel, windows, attempt))
+        self._entries.append((take, windows, attempt))
 
-    def take(self, size: int) -> Batch:
+    def pop(self, size: int) -> Batch:
         numbers = (np.empty(size, np.int32) for _ in range(3))
         batch = Batch(np.empty((size, STEPS), np.int32), np.empty((size, 2), np.uint32), *numbers)
         posteriors, at = [], 0
         while at < size:
-            parcel, windows, attempt = self._entries.popleft()
+            take, windows, attempt = self._entries.popleft()
             windows, rest = windows[: size - at], windows[size - at :]
             here = slice(at, at + len(windows))
-            batch.melody_BL[here] = parcel.melody_NL[windows]
-            batch.fingerprints_B2[here] = parcel.fingerprint
+            batch.melody_BL[here] = take.melody_NL[windows]
+            batch.fingerprints_B2[here] = take.fingerprint
             batch.windows_B[here] = windows
-            batch.variations_B[here] = parcel.variation
+            batch.variations_B[here] = take.variation
             batch.attempts_B[here] = attempt
-            batch.slices.append((parcel, windows))
+            batch.slices.append((take, windows))
             if attempt:
-                posteriors.append(parcel.posterior(windows))
+                posteriors.append(take.posterior(windows))
             if len(rest):
-                self._entries.appendleft((parcel, rest, attempt))
+                self._entries.appendleft((take, rest, attempt))
             at = here.stop
         if posteriors:
             batch.posterior = tuple(map(np.concatenate, zip(*posteriors, strict=True)))

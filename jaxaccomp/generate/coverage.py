@@ -14,12 +14,12 @@ from jaxaccomp.arrays import BARS, FIRST_NOTE_ON, NO_EVENT, NOTE_OFF, STEPS_PER_
 
 ENOUGH = 0.8
 """Share of the tune's bars in which each part must strike a note for a window not to be played again."""
-DOUBT = (0.0, 0.5, 0.75, 1.0, 1.0, 1.0)
+TOWARD_PRIOR = (0.0, 0.5, 0.75, 1.0, 1.0, 1.0)
 """For each try of a window, how far its latent's distribution is moved from the surrogate's guess to the prior: where
 the guess is silence, other random numbers alone seldom help, and the prior plays. (Of 29 songs, with the first
 trio-small, bass and drums then strike in four fifths of the tune's bars in 4 after one try, 24 after three and all
 after six, at 2.4 times the work; with other random numbers alone in 20, at 3.1 times.)"""
-TRIES = len(DOUBT)
+ATTEMPTS = len(TOWARD_PRIOR)
 """How often a window is played at most."""
 
 
@@ -30,13 +30,13 @@ def fullness(
 
     More than enough of one part does not make up for another. A window whose tune is silent is full in any case.
     """
-    tune_BS = _bars(_sounds(melody_BL))
-    wanted_B = ENOUGH * tune_BS.sum(1)
+    melody_BS = _bars(_sounds(melody_BL))
+    wanted_B = ENOUGH * melody_BS.sum(1)
     reached = []
     for p, part in enumerate(parts):
         struck_BS = _bars(tokens_BLP[:, :, p] >= (NO_EVENT + 1 if part == "drums" else FIRST_NOTE_ON))
-        played_B = (struck_BS & tune_BS).sum(1)
-        reached.append(np.where(played_B >= wanted_B, 1.0, played_B / np.maximum(wanted_B, 1)))
+        covered_B = (struck_BS & melody_BS).sum(1)
+        reached.append(np.where(covered_B >= wanted_B, 1.0, covered_B / np.maximum(wanted_B, 1)))
     return np.mean(reached, axis=0)
 
 

@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt32
 
+from jaxaccomp.arrays import BAND
 from jaxaccomp.errors import MidiError
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music import midi, stitch
-
-PLAYED = ("bass", "drums")
-"""The parts that are generated, in the order of their token axis."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def finish(
     score: midi.Score,
     choice: melodies.Choice,
     tokens_NLP: Int[np.ndarray, "N L P"],
-    parts: Sequence[str] = PLAYED,
+    parts: Sequence[str] = BAND,
     keep: str = "melody",
 ) -> midi.Score:
     """Puts decoded parts under the song; see `stitch`.

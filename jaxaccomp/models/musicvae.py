@@ -84,18 +84,18 @@ def initialize(config: MusicVAEConfig, key: AnyArray) -> dict[str, Any]:
 
 
 def _kernel(config: MusicVAEConfig, key: AnyArray, path: str, shape: tuple[int, int]) -> AnyArray:
-    room, *rest = path.split("/")
+    part, *rest = path.split("/")
     is_lstm = any(name.startswith("layer_") for name in rest)
     if config.initialization == "reference":
         return initialization.reference_kernel(key, shape, recurrent=is_lstm or rest == ["output"])
-    into_decoder = room.startswith("decoder_") and rest in (["initial_state"], ["layer_0"])
+    into_decoder = part.startswith("decoder_") and rest in (["initial_state"], ["layer_0"])
     gain = initialization.EMBEDDING_GAIN if into_decoder else 1.0
     if not is_lstm:
         return initialization.dense_kernel(key, shape, gain)
     units = shape[1] // 4
     tokens = 0
-    if rest[0] == "layer_0" and room != "conductor":
-        tokens = sum(VOCABULARY.values()) if room == "encoder" else VOCABULARY[room.removeprefix("decoder_")]
+    if rest[0] == "layer_0" and part != "conductor":
+        tokens = sum(VOCABULARY.values()) if part == "encoder" else VOCABULARY[part.removeprefix("decoder_")]
     return initialization.lstm_kernel(key, tokens, shape[0] - tokens - units, units, gain)
 
 
@@ -283,21 +283,21 @@ class MusicVAE(nn.Module):
     def setup(self) -> None:
         """Declares all parameters, whatever the method."""
         # Whole rooms are declared as one parameter tree each, so that every method's `init` makes all of them.
-        rooms = shapes(self.config)
-        self.rooms = {
+        trees = shapes(self.config)
+        self.trees = {
             name: self.param(
-                name, lambda key, n=name: initialization.draw({n: rooms[n]}, key, partial(_kernel, self.config))[n]
+                name, lambda key, n=name: initialization.draw({n: trees[n]}, key, partial(_kernel, self.config))[n]
             )
-            for name in rooms
+            for name in trees
         }
 
     def encode(self, tokens_BLP: Int[AnyArray, "B L P"], lengths_B: Int[AnyArray, "B"] | None = None) -> Posterior:
         """See `encode`."""
-        return encode(self.rooms, tokens_BLP, lengths_B, self.dtype)
+        return encode(self.trees, tokens_BLP, lengths_B, self.dtype)
 
     def conduct(self, z_BZ: Float[AnyArray, "B Z"]) -> Float[AnyArray, "B S E"]:
         """See `conduct`."""
-        return conduct(self.rooms, z_BZ, self.dtype)
+        return conduct(self.trees, z_BZ, self.dtype)
 
     def logits(
         self,
@@ -307,4 +307,4 @@ class MusicVAE(nn.Module):
         kept_BLP: Bool[AnyArray, "B L P"] | None = None,
     ) -> dict[str, Float[AnyArray, "B L V"]]:
         """See `logits`."""
-        return logits(self.rooms, tokens_BLP, z_BZ, parts, kept_BLP, self.dtype)
+        return logits(self.trees, tokens_BLP, z_BZ, parts, kept_BLP, self.dtype)

@@ -20,7 +20,7 @@ from jaxaccomp.models.musicvae import Posterior
 
 Params = Mapping[str, Any]
 
-SEED = {"sizes": (128, 128), "predict_scale": False}
+SWOPE2020 = {"sizes": (128, 128), "predict_scale": False}
 """The network of the write-up this project began with; the baseline to beat."""
 POINT_SCALE = 1e-3
 """Standard deviation given by a surrogate that predicts a mean alone: draws from it are that mean."""
@@ -28,15 +28,15 @@ POINT_SCALE = 1e-3
 
 def shapes(config: SurrogateConfig) -> dict[str, Any]:
     """Shapes of all parameters, as a nested dict: `layer_{i}/{forward,backward}`, `mean` and, if predicted, `scale`."""
-    rooms: dict[str, Any] = {}
+    layers: dict[str, Any] = {}
     width = VOCABULARY["melody"]
     for number, size in enumerate(config.sizes):
         layer = {"kernel": (width + size, 4 * size), "bias": (4 * size,)}
-        rooms[f"layer_{number}"] = {"forward": dict(layer), "backward": dict(layer)}
+        layers[f"layer_{number}"] = {"forward": dict(layer), "backward": dict(layer)}
         width = 2 * size
     for head in ("mean", "scale")[: 1 + config.predict_scale]:
-        rooms[head] = {"kernel": (width, config.latent_size), "bias": (config.latent_size,)}
-    return rooms
+        layers[head] = {"kernel": (width, config.latent_size), "bias": (config.latent_size,)}
+    return layers
 
 
 def _kernel(key: Array, path: str, shape: tuple[int, int]) -> Array:
@@ -125,8 +125,8 @@ class SurrogateEncoder(nn.Module):
     @nn.compact
     def __call__(self, melody_BL: Int[AnyArray, "B L"], lengths_B: Int[AnyArray, "B"] | None = None) -> Posterior:
         """See `encode`."""
-        rooms = {
+        layers = {
             name: self.param(name, lambda key, n=name, s=shape: initialization.draw({n: s}, key, _kernel)[n])
             for name, shape in shapes(self.config).items()
         }
-        return encode(rooms, melody_BL, lengths_B, self.dtype)
+        return encode(layers, melody_BL, lengths_B, self.dtype)

@@ -9,10 +9,8 @@ A Score *is* the bytes of a Standard MIDI File; everything else is a view derive
 is lost, a Score pickles as its bytes, and what is written is what was read.
 """
 
-import contextlib
 import hashlib
 import os
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxaccomp import files
 from jaxaccomp.errors import MidiError
 from jaxaccomp.music import note_sequence, smf, text
 from jaxaccomp.music.build import DRUM_CHANNEL as DRUM_CHANNEL
@@ -278,17 +277,11 @@ def write(score: Score, path: str | os.PathLike) -> None:
     Raises:
         MidiError: `unwritable`.
     """
-    folder, name = os.path.split(os.fspath(path))
-    temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(score.data)
-        os.replace(temporary, path)
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(score.data)
     except OSError as error:
         raise MidiError("unwritable", os.fspath(path), f"cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):  # there is none once it is renamed
-            os.unlink(temporary)
 
 
 def _check(score: Score) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxaccomp import files
 from jaxaccomp.errors import MelodyError, RenderError
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music.midi import Score
@@ -121,12 +122,8 @@ def draw(
     figure = _page(scores, voices, names, grid, systems, width, title or Path(score.source).name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.stem}-unfinished{path.suffix}")
-        try:
-            figure.savefig(unfinished, dpi=90, metadata=_NO_DATE[path.suffix.lower()])
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with files.replacing(path) as temporary:
+            figure.savefig(temporary, dpi=90, metadata=_NO_DATE[path.suffix.lower()])
     except OSError as error:
         raise RenderError(f"{path}: cannot write the picture there ({error.strerror})") from error
     return path
@@ -172,10 +169,10 @@ def _page(
                 _pitch_staff(ax, score, voice, pitch_range)
                 ax.set_ylabel(name or "pitch")
         axes[-1].set_xlabel("bar")
-    heard = [role for role in COLOURS if any(role in voice.values() for voice in voices)]
+    shown = [role for role in COLOURS if any(role in voice.values() for voice in voices)]
     figure.suptitle(title, x=0.01, horizontalalignment="left")
     figure.legend(
-        handles=[Patch(color=COLOURS[role], label=role) for role in heard], loc="outside upper right", ncols=len(heard)
+        handles=[Patch(color=COLOURS[role], label=role) for role in shown], loc="outside upper right", ncols=len(shown)
     )
     return figure
 
@@ -222,7 +219,7 @@ def _boxes(ax: Any, starts: np.ndarray, ends: np.ndarray, heights: np.ndarray, r
 
 
 def _notes_of(score: Score, voice: dict[int, str], role: str) -> np.ndarray:
-    tracks = [index for index, played in voice.items() if played == role]
+    tracks = [index for index, of_voice in voice.items() if of_voice == role]
     return score.notes[np.isin(score.notes["track"], tracks)]
 
 

@@ -123,4 +123,4 @@ def musicvae_rates(params: Any, fast: float, slow: float) -> Any:
 def surrogate_rates(params: Any, fast: float, slow: float) -> Any:
     """Peak rates of a surrogate: `fast` for its heads, `slow` for its layers."""
     rates = {name: slow if name.startswith("layer_") else fast for name in params}
-    return {name: jax.tree.map(lambda _, rate=rates[name]: rate, room) for name, room in params.items()}
+    return {name: jax.tree.map(lambda _, rate=rates[name]: rate, subtree) for name, subtree in params.items()}

@@ -130,7 +130,7 @@ class SurrogateRecipe(Recipe):
             require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
 
 
-SEED = SurrogateRecipe(
+SWOPE2020 = SurrogateRecipe(
     steps=10_000,
     batch_size=16,
     optimizer="rmsprop",
@@ -146,4 +146,6 @@ SEED = SurrogateRecipe(
 )
 """How the write-up trained its network; the baseline to beat."""
 
-SURROGATE_PRESETS = {"default": SurrogateRecipe(), "seed": SEED}
+SURROGATE_PRESETS = {"default": SurrogateRecipe(), "swope2020": SWOPE2020}
+PRESET_ALIASES = {"seed": "swope2020"}
+"""Names that presets had before."""

@@ -76,8 +76,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _section(name: str):
-    room = "evaluation" if name == "precision" else "bench"
-    return import_module(f"jaxaccomp.{room}.{name}")
+    package = "evaluation" if name == "precision" else "bench"
+    return import_module(f"jaxaccomp.{package}.{name}")
 
 
 def _require_writable(path: Path) -> None:

@@ -8,12 +8,12 @@ figures; --results takes figures measured before instead of measuring.
 import argparse
 import json
 import math
-import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from jaxaccomp import files
 from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import DatasetError, UsageError
 
@@ -197,14 +197,10 @@ def _text(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with files.replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -184,9 +184,9 @@ def _show(arguments: argparse.Namespace, song: "Song", take: "Accompaniment", ta
 
 def _melody_track(song: "Song", score: "Score") -> int | None:
     """The tune's track among those of the result, where it may have another number."""
-    tune = song.score.track_notes(song.choice.track)[["start", "pitch"]].tolist()
+    notes = song.score.track_notes(song.choice.track)[["start", "pitch"]].tolist()
     for track in score.tracks:
-        if score.track_notes(track.index)[["start", "pitch"]].tolist() == tune:
+        if score.track_notes(track.index)[["start", "pitch"]].tolist() == notes:
             return track.index
     return None
 

@@ -5,9 +5,9 @@ first; an interrupted download continues when the command is repeated. Layer siz
 """
 
 import argparse
-import os
 from pathlib import Path
 
+from jaxaccomp import files
 from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import UsageError
 
@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--downloads",
         type=Path,
         metavar="DIR",
-        default=_cache(),
+        default=files.cache_folder(),
         help="where a fetched archive is kept (default: %(default)s)",
     )
     parser.add_argument(
@@ -35,7 +35,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ports; returns 1 if `--verify` finds a difference beyond its bound."""
-    from jaxaccomp.weights import checkpoint, download, porting, tensorbundle, trees
+    import jax
+
+    from jaxaccomp.weights import checkpoint, download, porting, tensorbundle
 
     if arguments.out is None and arguments.verify is None:
         raise UsageError("nothing to do with the ported weights: give --out DIR, --verify GOLDEN, or both")
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.sha256 is not None:
             download.check(source, path, arguments.sha256)
     config, params = porting.port(path, ignore_extra=arguments.ignore_extra)
-    leaves = [leaf for _, leaf in trees.leaves(params)]
+    leaves = jax.tree.leaves(params)
     print(f"read {len(leaves)} variables, {sum(leaf.size for leaf in leaves):,} parameters")
     if arguments.out is not None:
         provenance = {"source": source, "sha256": download.sha256_of(*tensorbundle.Bundle(path).files)}
@@ -61,7 +63,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(parity.table(measured))
         return 0 if all(row.difference <= row.bound for row in measured) else 1
     return 0
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxaccomp"

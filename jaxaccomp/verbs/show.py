@@ -56,13 +56,13 @@ def describe(score: Score, melody: str | None = None) -> str:
 
     try:
         choice = melodies.choose(score, track=melody)
-        tune, reason = choice.track, choice.reason
+        melody_track, reason = choice.track, choice.reason
     except MelodyError as error:
         if melody is not None:
             raise
-        tune, reason = -1, ""
-        no_tune = f"\n  no tune: {error}"
-    roles = pianoroll.roles(score, tune)
+        melody_track, reason = -1, ""
+        no_melody = f"\n  no tune: {error}"
+    roles = pianoroll.roles(score, melody_track)
     metres = ", ".join(
         dict.fromkeys(f"{numerator}/{denominator}" for _, numerator, denominator in score.metres.tolist())
     )
@@ -74,7 +74,7 @@ def describe(score: Score, melody: str | None = None) -> str:
         f"{minutes}:{seconds:02d} min, {len(score.notes)} notes, {len(score.tracks)} tracks"
     ]
     lines += [_track_line(score, track, roles[track.index], reason) for track in score.tracks]
-    return "\n".join(lines) + (no_tune if tune < 0 else "")
+    return "\n".join(lines) + (no_melody if melody_track < 0 else "")
 
 
 def _track_line(score: Score, track: Track, role: str, reason: str) -> str:
@@ -92,9 +92,11 @@ def _show(file: Path, arguments: argparse.Namespace) -> None:
     if arguments.plot:
         from jaxaccomp.report import pianoroll
 
-        tune = melodies.choose(score, track=arguments.melody).track if arguments.melody is not None else None
+        melody_track = melodies.choose(score, track=arguments.melody).track if arguments.melody is not None else None
         original = midi.read(arguments.original) if arguments.original is not None else None
-        print(f"drew {pianoroll.draw(score, arguments.out / f'{file.stem}.png', original=original, melody=tune)}")
+        print(
+            f"drew {pianoroll.draw(score, arguments.out / f'{file.stem}.png', original=original, melody=melody_track)}"
+        )
     if arguments.audio:
         from jaxaccomp.report import audio
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from jaxaccomp import config as configs
 from jaxaccomp.config import PRESETS, ModelConfig, MusicVAEConfig, SurrogateConfig
 from jaxaccomp.errors import TrainingError, UsageError
-from jaxaccomp.training.recipe import SURROGATE_PRESETS, Recipe, SurrogateRecipe, VAERecipe
+from jaxaccomp.training.recipe import PRESET_ALIASES, SURROGATE_PRESETS, Recipe, SurrogateRecipe, VAERecipe
 from jaxaccomp.verbs import flags
 
 CHANGEABLE = {"steps", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every", "cooldown"}
@@ -39,9 +39,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     surrogate.add_argument(
         "--preset",
+        type=lambda name: PRESET_ALIASES.get(name, name),
         choices=SURROGATE_PRESETS,
         default="default",
-        help="default: starts as the MusicVAE's own encoder, and is also judged through its decoder; seed: the "
+        help="default: starts as the MusicVAE's own encoder, and is also judged through its decoder; swope2020: the "
         "write-up's network, from scratch (default: default)",
     )
     flags.add(surrogate, SurrogateConfig, "sizes, over the preset's; other sizes than the encoder's start from scratch")
@@ -98,8 +99,8 @@ def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
 
     stored, params = checkpoint.load(arguments.checkpoint or latents.checkpoint_of(arguments.data))
     base = surrogate.matching(stored.musicvae)
-    if arguments.preset == "seed":
-        base = SurrogateConfig(latent_size=stored.musicvae.latent_size, **surrogate.SEED)
+    if arguments.preset == "swope2020":
+        base = SurrogateConfig(latent_size=stored.musicvae.latent_size, **surrogate.SWOPE2020)
     network = flags.build(SurrogateConfig, arguments, arguments.config, base)
     config = ModelConfig(musicvae=stored.musicvae, surrogate=network)
     settings = {"preset": arguments.preset, **configs.to_json(network), **configs.to_json(recipe)}
@@ -182,6 +183,8 @@ def _settle(arguments: argparse.Namespace, settings: dict) -> None:
     settings = json.loads(json.dumps({"objective": arguments.objective, **settings}))
     if path.exists():
         stored = flags.read(path)
+        if "preset" in stored:
+            stored["preset"] = PRESET_ALIASES.get(stored["preset"], stored["preset"])
         names = sorted(set(stored) | set(settings))
         other = [name for name in names if name not in CHANGEABLE and stored.get(name) != settings.get(name)]
         if other:

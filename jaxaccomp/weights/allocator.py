@@ -18,13 +18,13 @@ def frugal() -> Iterator[None]:
     pool for each thread: 150 to 200 MB after a checkpoint of 924 MB. Afterwards the thresholds stand where glibc
     moves them itself in a process that has once freed a buffer of 32 MB.
     """
-    tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if tune is None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
         yield
         return
-    tune(_MMAP_THRESHOLD, _SMALL)
+    mallopt(_MMAP_THRESHOLD, _SMALL)
     try:
         yield
     finally:
-        tune(_MMAP_THRESHOLD, _LARGEST)
-        tune(_TRIM_THRESHOLD, 2 * _LARGEST)
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_TRIM_THRESHOLD, 2 * _LARGEST)

@@ -23,13 +23,14 @@ from typing import Any, Literal
 import jax
 import ml_dtypes
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 import jaxaccomp
+from jaxaccomp.arrays import Params
 from jaxaccomp.config import ModelConfig, MusicVAEConfig, from_json, require, to_json
 from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.models import musicvae, surrogate
-from jaxaccomp.weights import allocator, trees
-from jaxaccomp.weights.trees import Params
+from jaxaccomp.weights import allocator
 
 FORMAT_VERSION = 1
 """Version of the folder's layout and of config.json; raised when an older program could misread a newer folder."""
@@ -45,7 +46,7 @@ LARGE_BYTES = 256 * 2**20
 """Size from which on a load minds what the C library keeps."""
 
 _PACKAGE = Path(jaxaccomp.__file__).parent
-SHELVES = (_PACKAGE.parent / "checkpoints", _PACKAGE / "checkpoints")
+CHECKPOINT_FOLDERS = (_PACKAGE.parent / "checkpoints", _PACKAGE / "checkpoints")
 """Where names are looked up: the repository's checkpoints/, then the installed package's."""
 
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
@@ -83,7 +84,7 @@ def save(
     require(dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
     if isinstance(config, MusicVAEConfig):
         config, params = ModelConfig(musicvae=config), {"musicvae": params}
-    leaves = dict(trees.leaves({part: tree for part, tree in params.items() if tree is not None}))
+    leaves = flatten_dict({part: tree for part, tree in params.items() if tree is not None}, sep="/")
     _compare(f"{path}: cannot save", shapes_of(config), {name: np.shape(leaf) for name, leaf in leaves.items()})
     if jax.process_index() != 0:
         return path
@@ -128,7 +129,7 @@ def load(
     """Reads a checkpoint's parameters as float32 arrays.
 
     Args:
-        path_or_name: a folder, or the name of one on `SHELVES`.
+        path_or_name: a folder, or the name of one on `CHECKPOINT_FOLDERS`.
         sharding: where each array goes, e.g. replicated over a mesh; the default device if None. The devices that
             wrote the checkpoint do not matter.
 
@@ -146,7 +147,7 @@ def load(
     large = 4 * sum(math.prod(shape) for shape in expected.values()) > LARGE_BYTES
     with allocator.frugal() if large else nullcontext():
         leaves = _leaves(path, entry, expected, sharding)
-    params = trees.tree(leaves)
+    params = unflatten_dict(leaves, sep="/")
     return config, {"musicvae": params["musicvae"], "surrogate": params.get("surrogate")}
 
 
@@ -154,7 +155,9 @@ def shapes(path_or_name: str | os.PathLike = DEFAULT) -> tuple[ModelConfig, Para
     """The configuration and the parameters' shapes (`jax.ShapeDtypeStruct`), touching no array and no device."""
     path = resolve(path_or_name)
     config = _config(path, record(path))
-    tree = trees.tree({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes_of(config).items()})
+    tree = unflatten_dict(
+        {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes_of(config).items()}, sep="/"
+    )
     return config, {"musicvae": tree["musicvae"], "surrogate": tree.get("surrogate")}
 
 
@@ -169,8 +172,8 @@ def fingerprint(path_or_name: str | os.PathLike = DEFAULT) -> str:
 
 
 def names() -> list[str]:
-    """Names of the checkpoints on `SHELVES`."""
-    return sorted({folder.parent.name for shelf in SHELVES for folder in shelf.glob(f"*/{RECORD}")})
+    """Names of the checkpoints on `CHECKPOINT_FOLDERS`."""
+    return sorted({folder.parent.name for place in CHECKPOINT_FOLDERS for folder in place.glob(f"*/{RECORD}")})
 
 
 def resolve(path_or_name: str | os.PathLike) -> Path:
@@ -183,9 +186,9 @@ def resolve(path_or_name: str | os.PathLike) -> Path:
     if (path / RECORD).is_file():
         return path.absolute()
     if path.name == str(path_or_name):
-        for shelf in SHELVES:
-            if (shelf / path / RECORD).is_file():
-                return shelf / path
+        for place in CHECKPOINT_FOLDERS:
+            if (place / path / RECORD).is_file():
+                return place / path
     if path.exists():
         foreign = path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.index")))
         advice = f"port it first: python -m jaxaccomp port {path} --out DIR" if foreign else f"it lacks {RECORD}"
@@ -232,10 +235,10 @@ def record(path: Path) -> dict[str, Any]:
 
 def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every array of a model, by its path, e.g. `musicvae/mean/kernel`."""
-    rooms = {"musicvae": musicvae.shapes(config.musicvae)}
+    models = {"musicvae": musicvae.shapes(config.musicvae)}
     if config.surrogate is not None:
-        rooms["surrogate"] = surrogate.shapes(config.surrogate)
-    return dict(trees.leaves(rooms))
+        models["surrogate"] = surrogate.shapes(config.surrogate)
+    return flatten_dict(models, sep="/")
 
 
 def _config(path: Path, entry: dict[str, Any]) -> ModelConfig:
@@ -342,7 +345,7 @@ def _checkpointer():
 def _write(folder: Path, leaves: dict[str, np.ndarray], dtype: str) -> None:
     import orbax.checkpoint as ocp
 
-    tree = trees.tree(leaves)
+    tree = unflatten_dict(leaves, sep="/")
     pieces = jax.tree.map(lambda _: ocp.SaveArgs(dtype=DTYPES[dtype], chunk_byte_size=FILE_BYTES // 4), tree)
     with _checkpointer() as checkpointer:
         checkpointer.save(
@@ -355,13 +358,13 @@ def _write(folder: Path, leaves: dict[str, np.ndarray], dtype: str) -> None:
 def _restore(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
-    target = trees.tree({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()})
+    target = unflatten_dict({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}, sep="/")
     how = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), target)
     with _checkpointer() as checkpointer:
         tree = checkpointer.restore(
             folder, args=ocp.args.PyTreeRestore(item=target, restore_args=how, partial_restore=True)
         )
-    leaves = dict(trees.leaves(tree))
+    leaves = flatten_dict(tree, sep="/")
     for name, shape in shapes.items():
         if leaves[name].shape != shape:
             raise ValueError(f"{name} should have shape {list(shape)}, has {list(leaves[name].shape)}")

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 import jaxaccomp
 from jaxaccomp.errors import CheckpointError
-from jaxaccomp.weights import checkpoint, trees
+from jaxaccomp.weights import checkpoint
 
 METADATA = "jaxaccomp"
 """Name of the JSON text in a file: an npz entry of bytes, or a key of safetensors' metadata."""
@@ -41,7 +42,7 @@ def arrays(path_or_name: str | os.PathLike) -> dict[str, np.ndarray]:
     """The checkpoint's arrays by name, as float32."""
     _, params = checkpoint.load(path_or_name)
     present = {model: tree for model, tree in params.items() if tree is not None}
-    return {name: np.asarray(leaf) for name, leaf in trees.leaves(present)}
+    return {name: np.asarray(leaf) for name, leaf in flatten_dict(present, sep="/").items()}
 
 
 def to_npz(path_or_name: str | os.PathLike, out: Path) -> int:

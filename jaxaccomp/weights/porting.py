@@ -13,13 +13,13 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxaccomp.arrays import PARTS
+from jaxaccomp.arrays import PARTS, Params
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.errors import PortingError
 from jaxaccomp.models import musicvae
-from jaxaccomp.weights import tensorbundle, trees
-from jaxaccomp.weights.trees import Params
+from jaxaccomp.weights import tensorbundle
 
 RULES = (
     (r"encoder/layer_(\d+)/forward", r"encoder/cell_\1/bidirectional_rnn/fw/multi_rnn_cell/cell_0/lstm_cell"),
@@ -43,7 +43,7 @@ RULES = (
 _NO_WEIGHT = re.compile(r"global_step|beta[12]_power|save_counter|_CHECKPOINTABLE_OBJECT_GRAPH")
 
 
-class Row(NamedTuple):
+class Variable(NamedTuple):
     """One variable: its name in TensorFlow, its path in the parameters, and the shape it has in both."""
 
     source: str
@@ -51,9 +51,11 @@ class Row(NamedTuple):
     shape: tuple[int, ...]
 
 
-def table(config: MusicVAEConfig) -> tuple[Row, ...]:
+def table(config: MusicVAEConfig) -> tuple[Variable, ...]:
     """Every variable of a MusicVAE of these sizes."""
-    return tuple(Row(_source(path), path, shape) for path, shape in trees.leaves(musicvae.shapes(config)))
+    return tuple(
+        Variable(_source(path), path, shape) for path, shape in flatten_dict(musicvae.shapes(config), sep="/").items()
+    )
 
 
 def _source(path: str) -> str:
@@ -126,7 +128,7 @@ def sizes(variables: Mapping[str, tensorbundle.Entry], where: str) -> MusicVAECo
 
 
 def check(
-    rows: Sequence[Row],
+    rows: Sequence[Variable],
     variables: Mapping[str, tensorbundle.Entry],
     where: str,
     ignore_extra: bool = False,
@@ -171,11 +173,11 @@ def _slashes(name: str) -> Iterator[int]:
     return (at for at, letter in enumerate(name) if letter == "/")
 
 
-def params_from_names(arrays: Mapping[str, np.ndarray], rows: Sequence[Row]) -> Params:
+def params_from_names(arrays: Mapping[str, np.ndarray], rows: Sequence[Variable]) -> Params:
     """Arrays by TensorFlow name → nested parameters."""
-    return trees.tree({row.path: arrays[row.source] for row in rows})
+    return unflatten_dict({row.path: arrays[row.source] for row in rows}, sep="/")
 
 
 def names_from_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Nested parameters → arrays by TensorFlow name; the way back."""
-    return {_source(path): leaf for path, leaf in trees.leaves(params)}
+    return {_source(path): leaf for path, leaf in flatten_dict(params, sep="/").items()}

@@ -6,20 +6,20 @@ import pytest
 
 from jaxaccomp import demos
 from jaxaccomp.collection import songfile
-from jaxaccomp.collection.songfile import Heard, Settings, Verdict, Written
+from jaxaccomp.collection.songfile import ReadSong, SongSettings, Verdict, Written
 from jaxaccomp.music import midi
 
 
 @pytest.fixture
 def settings(tmp_path):
     (tmp_path / "out" / ".staging").mkdir(parents=True)
-    return Settings(tmp_path / "out", tmp_path / "out" / ".staging")
+    return SongSettings(tmp_path / "out", tmp_path / "out" / ".staging")
 
 
 @pytest.fixture
 def heard(settings):
-    song = songfile.hear(str(_path()), "a", settings, None)
-    assert isinstance(song, Heard)
+    song = songfile.read(str(_path()), "a", settings, None)
+    assert isinstance(song, ReadSong)
     return song
 
 
@@ -34,7 +34,7 @@ def _write(heard, outputs, settings):
 
 def test_a_song_is_heard_and_written_to_all_its_places(heard, settings):
     assert heard.facts["bars"] <= 16 * heard.facts["windows"] + 1
-    assert songfile.hear(str(_path()), "a", settings, heard.sha256) == songfile.UNCHANGED
+    assert songfile.read(str(_path()), "a", settings, heard.sha256) == songfile.UNCHANGED
     written = _write(heard, ["a.mid", "b/c.mid"], settings)
     assert isinstance(written, Written)
     assert written.verdicts == [None, None]
@@ -50,7 +50,7 @@ def test_shares_are_disjoint_and_complete(settings, tmp_path):
     wreck.symlink_to("nowhere")
     for path in (_path(), wreck):
         answers = [
-            songfile.hear(str(path), "a", Settings(settings.out, settings.staging, share=(i, 5)), None)
+            songfile.read(str(path), "a", SongSettings(settings.out, settings.staging, share=(i, 5)), None)
             for i in range(5)
         ]
         assert sum(answer is not None for answer in answers) == 1

@@ -47,7 +47,7 @@ def test_the_checkpoint_is_found_again(windows_folder, latents_folder, tiny, tmp
     with pytest.raises(DatasetError, match=r"no longer at .*elsewhere; say with --checkpoint where it is"):
         latents.checkpoint_of(tmp_path)
     shutil.copytree(tiny, moved)
-    monkeypatch.setattr(checkpoint, "SHELVES", (moved.parent,))
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_FOLDERS", (moved.parent,))
     assert latents.checkpoint_of(tmp_path) == moved
 
 

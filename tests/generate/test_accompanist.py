@@ -86,9 +86,9 @@ def test_a_wide_surrogate_hears_no_neighbour(tiny_checkpoint, monkeypatch):
     monkeypatch.setattr(lstm, "WIDE", 1)
     wide = jaxaccomp.load(tiny_checkpoint)
     melody_BL = np.random.default_rng(0).integers(0, 90, (70, 256), np.int32)
-    together = wide._hear(melody_BL)
+    together = wide._encode_melody(melody_BL)
     for rows in (slice(0, 1), slice(3, 43)):
-        for alone, all_rows in zip(wide._hear(melody_BL[rows]), together, strict=True):
+        for alone, all_rows in zip(wide._encode_melody(melody_BL[rows]), together, strict=True):
             np.testing.assert_array_equal(alone, all_rows[rows])
     monkeypatch.undo()
     narrow = surrogate.encode(wide.params["surrogate"], melody_BL)
@@ -96,7 +96,7 @@ def test_a_wide_surrogate_hears_no_neighbour(tiny_checkpoint, monkeypatch):
 
 
 def test_a_part_alone_is_the_part_in_company(band, take, monkeypatch):
-    monkeypatch.setattr(coverage, "TRIES", 1)  # a second try for the bass's sake would change the drums too
+    monkeypatch.setattr(coverage, "ATTEMPTS", 1)  # a second try for the bass's sake would change the drums too
     (both,), (drums,) = band.accompany(DEMO), band.accompany(DEMO, parts=("drums",))
     assert (drums.windows[:, :, 2] == both.windows[:, :, 2]).all()
     assert not drums.windows[:, :, 1].any()
@@ -111,7 +111,7 @@ def test_windows_in_which_a_part_rests_are_played_again_and_the_fullest_try_is_k
     drummer = accompanist.Accompanist(config, params)
 
     def played(tries, **settings):
-        monkeypatch.setattr(coverage, "TRIES", tries)
+        monkeypatch.setattr(coverage, "ATTEMPTS", tries)
         settled = []
         takes = drummer.accompany(
             DEMO, variations=6, parts=("drums",), temperature=1.0, progress=settled.append, **settings

@@ -56,7 +56,7 @@ def test_padding_is_not_heard(melody_BL):
 
 
 def test_a_mean_alone_has_a_point_for_a_scale(melody_BL):
-    config = SurrogateConfig(latent_size=4, **surrogate.SEED)
+    config = SurrogateConfig(latent_size=4, **surrogate.SWOPE2020)
     params = surrogate.initialize(config, jax.random.key(0))
     assert set(params) == {"layer_0", "layer_1", "mean"}
     guess = jax.jit(surrogate.encode)(params, melody_BL)

@@ -102,7 +102,7 @@ def test_transposition_never_leaves_the_keyboard():
 
 
 def test_the_seed_preset_is_the_write_ups():
-    seed = SURROGATE_PRESETS["seed"]
+    seed = SURROGATE_PRESETS["swope2020"]
     assert (seed.optimizer, seed.learning_rate, seed.clip, seed.batch_size, seed.matching) == (
         "rmsprop", 3e-4, 1.0, 16, "mse",
     )  # fmt: skip

@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from jaxaccomp.config import ModelConfig, SurrogateConfig
 from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.models import musicvae, surrogate
-from jaxaccomp.weights import checkpoint, trees
+from jaxaccomp.weights import checkpoint
 
 
 def random_params(config: ModelConfig, seed: int = 0) -> dict:
     rng = np.random.default_rng(seed)
     shapes = checkpoint.shapes_of(config)
-    return trees.tree({name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()})
+    return unflatten_dict({name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}, sep="/")
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_another_dtype_is_refused(whole, tmp_path, unchecked):
 def test_names(saved, tmp_path, monkeypatch):
     shelf = tmp_path / "checkpoints"
     shutil.copytree(saved, shelf / "band-small")
-    monkeypatch.setattr(checkpoint, "SHELVES", (tmp_path / "none", shelf))
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_FOLDERS", (tmp_path / "none", shelf))
     monkeypatch.chdir(tmp_path)
     assert checkpoint.names() == ["band-small"]
     assert checkpoint.resolve("band-small") == shelf / "band-small"

@@ -27,7 +27,7 @@ ROWS = 16
 """Up to so many songs at a time it is faster than the sequential sampler on a CPU."""
 
 
-class Decoded(NamedTuple):
+class ConvergedTokens(NamedTuple):
     """Tokens, and what they cost."""
 
     tokens_BLP: Int[np.ndarray, "B L parts"]
@@ -45,7 +45,7 @@ def decode(
     *,
     parts: Sequence[str],
     dtype: Any = None,
-) -> Decoded:
+) -> ConvergedTokens:
     """Decodes songs; arguments as of `sampler.decode`."""
     embedding_BSE = np.asarray(embedding_BSE)
     keys, kind = np.asarray(jax.random.key_data(keys_B)), str(jax.random.key_impl(keys_B))
@@ -69,7 +69,7 @@ def decode(
             except StopIteration as stop:
                 found[p] = stop.value
                 del wanted[p]
-    return Decoded(np.stack([found[p] for p in range(len(parts))], axis=-1), tuple(map(tuple, counts)))
+    return ConvergedTokens(np.stack([found[p] for p in range(len(parts))], axis=-1), tuple(map(tuple, counts)))
 
 
 def _walk(batch: int) -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:

@@ -19,9 +19,6 @@ from jaxaccomp.models.lstm import AnyArray
 BIT = math.log(2.0)
 """Nats in a bit."""
 
-BAND = ("bass", "drums")
-"""The parts a surrogate's latent is for."""
-
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from jaxaccomp.arrays import FIRST_NOTE_ON, PARTS, VOCABULARY
+from jaxaccomp.arrays import BAND, FIRST_NOTE_ON, PARTS, VOCABULARY
 from jaxaccomp.config import ModelConfig
 from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.models.musicvae import Posterior
-from jaxaccomp.training.objectives.base import BAND, kept_tokens, nll_BP
+from jaxaccomp.training.objectives.base import kept_tokens, nll_BP
 from jaxaccomp.training.optimizer import surrogate_rates
 from jaxaccomp.training.recipe import SurrogateRecipe
 
