@@ -23,6 +23,7 @@ from jaxaccomp.arrays import STEPS
 from jaxaccomp.data import clusters, shards, staging
 from jaxaccomp.data.staging import Archive, WindowsConfig, WindowsJob
 from jaxaccomp.errors import DatasetError
+from jaxaccomp.files import MIDI_SUFFIXES
 from jaxaccomp.processes import JobFailure, Workers
 
 NAME = "trio_windows"
@@ -107,7 +108,7 @@ def build(
         raise DatasetError(f"{source}: no such folder; expected a folder of MIDI files")
     files = list(staging.find(source))
     if not files:
-        raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(files.MIDI_SUFFIXES)}")
+        raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(MIDI_SUFFIXES)}")
     options = configs.to_json(config) | {"shards": shard_count, "format": staging.FORMAT}
     identity = _digest([options, [(name, status.st_size if status else None) for name, status in files]])
     folder = shards.folder_of(out, NAME)

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from jaxaccomp import files
 from jaxaccomp.collection import manifest
 from jaxaccomp.collection.manifest import Manifest
 from jaxaccomp.errors import CollectionError
@@ -78,18 +79,18 @@ def test_a_second_run_is_refused(tmp_path):
         Manifest(tmp_path / "file" / manifest.NAME)
 
 
-def test_twin_is_found_by_content(tmp_path):
+def test_a_duplicate_is_found_by_content(tmp_path):
     with Manifest(tmp_path / manifest.NAME) as book:
         book.append(_entry("a"))
         book.append(_entry("b", "failed"))
-        assert book.twin(_entry("a")["sha256"])["input"] == "a"
-        assert book.twin(_entry("b")["sha256"]) is None
+        assert book.duplicate(_entry("a")["sha256"])["input"] == "a"
+        assert book.duplicate(_entry("b")["sha256"]) is None
 
 
 def test_a_full_disk_is_one_sentence_and_no_loss(tmp_path):
     path = tmp_path / manifest.NAME
     manifest.replace(path, [_entry("a")])
-    (tmp_path / f".{manifest.NAME}.new").symlink_to("/dev/full")
+    files.temporary_path(path).symlink_to("/dev/full")
     with pytest.raises(CollectionError, match=r"No space left.*same command"):
         manifest.replace(path, [_entry("b")])
     assert [e["input"] for e in _lines(path)] == ["a"]

@@ -215,5 +215,5 @@ def test_a_place_that_cannot_be_written_is_told_in_one_sentence(corpus, tmp_path
 
 def test_a_song_that_wants_too_much_memory_is_refused(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(staging, "fingerprints", lambda tokens: np.zeros(1 << 62, np.int8))
-    staging.stage(staging.Job(str(corpus / "deep" / "song0.mid"), str(tmp_path / "a.npz"), WindowsConfig()))
+    staging.stage(staging.WindowsJob(str(corpus / "deep" / "song0.mid"), str(tmp_path / "a.npz"), WindowsConfig()))
     assert staging.Archive(tmp_path / "a.npz").entry["reason"] == "out-of-memory"

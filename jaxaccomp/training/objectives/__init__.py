@@ -1,7 +1,6 @@
 """What is minimized, one objective a module; their names are found here as well."""
 
 from jaxaccomp.training.objectives.base import (
-    BAND,
     BIT,
     Batch,
     Metrics,
@@ -15,7 +14,6 @@ from jaxaccomp.training.objectives.surrogate import SurrogateObjective, posterio
 from jaxaccomp.training.objectives.vae import VAEObjective, beta_at, vae_loss
 
 __all__ = [
-    "BAND",
     "BIT",
     "Batch",
     "Metrics",
