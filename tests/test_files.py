@@ -21,9 +21,9 @@ def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
 def test_replacing_leaves_nothing_behind_when_the_block_fails(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+    with pytest.raises(OSError, match="full"), files.replacing(path) as temporary:  # noqa: PT012 — the block is what fails
         temporary.write_text("half")
-        raise ZeroDivisionError
+        raise OSError("full")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
