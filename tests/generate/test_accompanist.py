@@ -7,7 +7,7 @@ import jaxaccomp
 from jaxaccomp import demos
 from jaxaccomp.errors import CheckpointError, ConfigError, MelodyError, MidiError
 from jaxaccomp.generate import accompanist, coverage, song
-from jaxaccomp.models import lstm, surrogate
+from jaxaccomp.models import lstm_scan, surrogate
 from jaxaccomp.music import melody, midi
 from jaxaccomp.weights import checkpoint
 
@@ -83,7 +83,7 @@ def test_company_in_a_batch_changes_no_note(band):
 
 
 def test_a_wide_surrogate_hears_no_neighbour(tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr(lstm, "WIDE", 1)
+    monkeypatch.setattr(lstm_scan, "WIDE", 1)
     wide = jaxaccomp.load(tiny_checkpoint)
     melody_BL = np.random.default_rng(0).integers(0, 90, (70, 256), np.int32)
     together = wide._encode_melody(melody_BL)
