@@ -146,7 +146,7 @@ def from_json(kind: type[Config], values: Any, where: str = "") -> Config:
     if not isinstance(values, dict):
         raise ConfigError(f"{place}: expected an object with the fields of {kind.__name__}, got {values!r}")
     hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in dataclasses.fields(kind)}
+    known = {f.name: f for f in dataclasses.fields(kind)}  # ty: ignore[invalid-argument-type]
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(f"{place}: {kind.__name__} has no field {', '.join(unknown)}; it has {', '.join(known)}")

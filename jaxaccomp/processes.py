@@ -119,7 +119,7 @@ class Workers:
                 continue
             worker = pipes[pipe]
             try:
-                message = pipe.recv()
+                message = pipe.recv()  # ty: ignore[missing-argument]
             except (EOFError, OSError):
                 settled = self._replace_dead(worker)
             else:

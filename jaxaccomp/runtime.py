@@ -49,7 +49,7 @@ def use_compilation_cache() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # ty: ignore[missing-attribute]
         return
     try:
         folder = compilation_cache()

@@ -43,7 +43,7 @@ class Accompany(beam.DoFn):
         self._workers = Workers(1, **self._limits, preload=[songfile.__name__])
         self._decoders = self._load()
 
-    def process(self, orders: Sequence[Order]) -> Iterator[str]:
+    def process(self, orders: Sequence[Order]) -> Iterator[str]:  # ty: ignore[incompatible-method-override]
         """Settles some songs."""
         entries: list[Entry] = []
         Pipeline(self._workers, self._decoders.decoders, self._decoders.batch_size, self._settings, entries.append).run(

@@ -76,7 +76,7 @@ def lengths(examples: int, shard_count: int | None, examples_per_shard: int) -> 
 
 def write_shard(file: Path, columns: Columns, examples: Iterable[dict]) -> None:
     """Writes one shard whole, or not at all; the same examples always give the same bytes."""
-    from array_record.python.array_record_module import ArrayRecordWriter
+    from array_record.python.array_record_module import ArrayRecordWriter  # ty: ignore[import-not-found]
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
     schema = features(columns)
@@ -307,7 +307,7 @@ class Split:
 
     def _records(self, shard: int, places: range | list[int]) -> list[bytes]:
         """Serialized examples of a shard: a run of them, or any."""
-        from array_record.python.array_record_module import ArrayRecordReader
+        from array_record.python.array_record_module import ArrayRecordReader  # ty: ignore[import-not-found]
 
         file, expected = self._files[shard], int(self._ends[shard]) - self._start(shard)
         try:
@@ -356,7 +356,7 @@ def _decoded(records: Iterable[bytes], columns: Columns) -> dict[str, np.ndarray
 
     values: dict[str, list] = {name: [] for name in columns}
     for record in records:
-        stored = tf_example_pb2.Example.FromString(record).features.feature
+        stored = tf_example_pb2.Example.FromString(record).features.feature  # ty: ignore[missing-attribute]
         for name, (shape, dtype) in columns.items():
             feature = stored[name]
             if dtype is str or shape:

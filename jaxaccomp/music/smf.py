@@ -20,7 +20,7 @@ TEXT, TRACK_NAME, INSTRUMENT_NAME, LYRIC, PORT, END_OF_TRACK, TEMPO, METRE, KEY 
 )  # fmt: skip
 
 
-NOTE = np.dtype(
+NOTE: np.dtype[np.void] = np.dtype(  # ty: ignore[invalid-assignment]
     [
         ("start", np.int64),  # ticks
         ("end", np.int64),  # ticks; past the note, greater than start

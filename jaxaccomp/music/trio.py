@@ -206,7 +206,7 @@ class _Segment:
             padded[:, shift:] |= coverage[:, :-shift]
             padded[:, :-shift] |= coverage[:, shift:]
         for trio in product(*members):
-            together = padded[list(trio)].all(0)
+            together = np.asarray(padded[list(trio)].all(0))
             together[:_GAP_BARS] = padded[list(trio), :_GAP_BARS].any()
             together[-_GAP_BARS:] = padded[list(trio), -_GAP_BARS:].any()
             covered = np.concatenate([[0], np.cumsum(together)])

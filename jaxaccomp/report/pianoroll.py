@@ -34,7 +34,7 @@ class Bars(NamedTuple):
     """Beginning of each beat, bars' own beginnings included."""
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # ty: ignore[incompatible-property-override]
         """Number of bars."""
         return len(self.bar_ticks) - 1
 
