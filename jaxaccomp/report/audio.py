@@ -8,12 +8,12 @@ audio.write(sounds[0], "take.ogg", gain)
 """
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxaccomp import files
 from jaxaccomp.errors import RenderError
 from jaxaccomp.music import build, midi
 from jaxaccomp.music.midi import Score
@@ -103,12 +103,12 @@ def write(sound: Sound, path: str | os.PathLike, gain: float = 1.0) -> Path:
     kind, encoding = check_ending(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.stem[:80]}-", dir=path.parent) as folder:
-            unfinished = Path(folder, f"sound{path.suffix.lower()}")
-            with soundfile.SoundFile(unfinished, "w", SAMPLE_RATE, sound.shape[1], encoding, format=kind) as file:
-                for start in range(0, len(sound), _BLOCK):
-                    file.write(np.clip(sound[start : start + _BLOCK] * np.float32(gain), -1, 1))
-            unfinished.replace(path)
+        with (
+            files.replacing(path) as unfinished,
+            soundfile.SoundFile(unfinished, "w", SAMPLE_RATE, sound.shape[1], encoding, format=kind) as file,
+        ):
+            for start in range(0, len(sound), _BLOCK):
+                file.write(np.clip(sound[start : start + _BLOCK] * np.float32(gain), -1, 1))
     except (OSError, RuntimeError) as error:
         raise RenderError(f"{path}: cannot write sound there ({getattr(error, 'strerror', None) or error})") from error
     return path

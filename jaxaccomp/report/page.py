@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxaccomp import files
 from jaxaccomp.errors import RenderError
 from jaxaccomp.music.melody import Choice
 from jaxaccomp.music.midi import Score
@@ -82,18 +83,21 @@ def write(path: str | os.PathLike, song: Song, **sound: Any) -> Path:
     Raises:
         RenderError: sound cannot be rendered, or the page cannot be written.
     """
-    path = Path(path)
-    text = render(song, **sound)
-    unfinished = path.with_name(f".{path.name[:80]}.{os.getpid()}.tmp")
+    return save(Path(path), render(song, **sound), "page")
+
+
+def save(path: Path, text: str, what: str) -> Path:
+    """Writes a file of text that is whole or not there.
+
+    Raises:
+        RenderError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with files.replacing(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise RenderError(f"{path}: cannot write the page there ({error.strerror})") from error
+        raise RenderError(f"{path}: cannot write the {what} there ({error.strerror})") from error
     return path
 
 

@@ -44,7 +44,7 @@ class Words(NamedTuple):
 def in_words(scores: Mapping[str, float]) -> list[Words]:
     """Each score that has a finite value, in the order given."""
     return [
-        Words(_label(name), float(value), f"{value:.0%}" if name in _SHARES else f"{value:.2g}")
+        Words(label(name), float(value), f"{value:.0%}" if is_share(name) else f"{value:.2g}")
         for name, value in scores.items()
         if np.isfinite(value)
     ]
@@ -52,9 +52,15 @@ def in_words(scores: Mapping[str, float]) -> list[Words]:
 
 def line(scores: Mapping[str, float], most: int = 3) -> str:
     """The first few scores in one line: "bass notes in key 93%, drum strokes a bar 6.1"."""
-    return ", ".join(f"{label[0].lower()}{label[1:]} {text}" for label, _, text in in_words(scores)[:most])
+    return ", ".join(f"{words.label[0].lower()}{words.label[1:]} {words.text}" for words in in_words(scores)[:most])
 
 
-def _label(name: str) -> str:
-    label = WORDS.get(name) or measures.TITLES.get(name) or name.replace("_", " ")
-    return label[0].upper() + label[1:]
+def label(name: str) -> str:
+    """What a score is called."""
+    words = WORDS.get(name) or measures.TITLES.get(name) or name.replace("_", " ")
+    return words[0].upper() + words[1:]
+
+
+def is_share(name: str) -> bool:
+    """Whether a score lies between 0 and 1 and is told in percent."""
+    return name in _SHARES

@@ -113,6 +113,7 @@ def test_tempo_changes_move_notes():
     assert len(sound) == pytest.approx((3.5 + audio.TAIL_S) * SAMPLE_RATE, abs=2)
 
 
+@pytest.mark.slow
 @needs_fluidsynth
 def test_both_engines_agree_on_most_programs(programs):
     theirs = audio.synthesize(all_programs(69), synthesizer="fluidsynth")
