@@ -33,13 +33,13 @@ def track_name(track: Track) -> str:
 
 def tempo(score: Score) -> str:
     """Quarter notes a minute, "120" or "90 to 120"."""
-    qpm = 60e6 / _heard(score, score.tempos)["microseconds"]
+    qpm = 60e6 / _sounding(score, score.tempos)["microseconds"]
     return " to ".join(dict.fromkeys(f"{value:.0f}" for value in (qpm.min(), qpm.max())))
 
 
 def meter(score: Score) -> str:
     """Time signatures in the order in which they come, each once: "4/4, 3/4"."""
-    rows = _heard(score, score.metres).tolist()
+    rows = _sounding(score, score.metres).tolist()
     return ", ".join(dict.fromkeys(f"{numerator}/{denominator}" for _, numerator, denominator in rows))
 
 
@@ -71,6 +71,6 @@ def pitch_name(pitch: int) -> str:
     return f"{NOTE_NAMES[pitch % 12]}{pitch // 12 - 1}"
 
 
-def _heard(score: Score, rows: np.ndarray) -> np.ndarray:
+def _sounding(score: Score, rows: np.ndarray) -> np.ndarray:
     """Rows of a tempo or meter map that begin before the last note ends."""
     return rows[rows["tick"] < max(int(score.notes["end"].max(initial=0)), 1)]

@@ -1,6 +1,6 @@
 """The listening page: one HTML file with a song and its takes, to hear, see and compare, that needs no network.
 
-    page.write("song.html", page.Song(original=score, melody=choice, takes=(page.Version("Take 1", take.score),)))
+    page.write("song.html", page.Contents(original=score, melody=choice, takes=(page.Version("Take 1", take.score),)))
 
 The original and every take are stored part by part as short MP3s, equal parts once. The page's own code lies in `web/`.
 """
@@ -52,7 +52,7 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Song:
+class Contents:
     """What a page is made of.
 
     Attributes:
@@ -72,7 +72,7 @@ class Song:
     command: str = ""
 
 
-def write(path: str | os.PathLike, song: Song, **sound: Any) -> Path:
+def write(path: str | os.PathLike, song: Contents, **sound: Any) -> Path:
     """Writes a song's page, which appears under its name only when it is complete.
 
     Args:
@@ -101,7 +101,7 @@ def save(path: Path, text: str, what: str) -> Path:
     return path
 
 
-def render(song: Song, **sound: Any) -> str:
+def render(song: Contents, **sound: Any) -> str:
     """The page as text; see `write`."""
     versions = [song.original, *song.takes]
     seconds = max(audio.length_s(version.score) for version in versions)
@@ -117,7 +117,7 @@ def render(song: Song, **sound: Any) -> str:
     sounds = {f"s{n}": audio.synthesize(stem.score, seconds=seconds, **sound) for n, stem in parts.values()}
     gain = audio.shared_gain([_mix([sounds[name] for name in names.values()]) for names in found])
     quality = segments.quality(seconds * len(sounds))
-    encoded = {name: segments.encode(heard, gain, quality) for name, heard in sounds.items()}
+    encoded = {name: segments.encode(samples, gain, quality) for name, samples in sounds.items()}
     data = {
         "title": song.title,
         "facts": facts.of_song(song.original.score, song.choice),

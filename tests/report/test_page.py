@@ -40,7 +40,7 @@ def song(takes=2, **others):
         )
         for n in range(takes)
     ]
-    return page.Song(
+    return page.Contents(
         title="A & <b>",
         original=page.Version(name="Original", score=original, melody=0, file="a.mid"),
         choice=melody.Choice(0, "called 'Lead'"),
