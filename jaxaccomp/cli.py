@@ -8,10 +8,12 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from types import ModuleType
 
 import jaxaccomp
+from jaxaccomp import cluster, remote, runtime
 from jaxaccomp.errors import JaxAccompError, UsageError
 
 VERBS = {
@@ -70,24 +72,37 @@ def _run(verb: str, arguments: Sequence[str], program: str, owns_process: bool) 
     parser = argparse.ArgumentParser(
         prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    module.add_flags(parser)
-    parser.set_defaults(owns_process=owns_process)  # a verb may start its own process anew, but not a caller's
     try:
+        module.add_flags(parser)
+        remote.refuse_addresses(parser)
+        parser.set_defaults(owns_process=owns_process)  # a verb may start its own process anew, but not a caller's
         return module.run(parser.parse_args(arguments))
     except SystemExit as stop:  # argparse: --help, or a flag it does not know
         return int(stop.code or 0)
     except UsageError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        return _failed(program, 2, str(error), owns_process)
     except JaxAccompError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 1
+        return _failed(program, 1, str(error), owns_process)
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
+        return _failed(program, 130, "interrupted", owns_process)
     except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter's own flush at exit from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        said = runtime.sentence(error)
+        if said is None:
+            if owns_process and cluster.size() > 1:
+                traceback.print_exc()
+                cluster.leave(1, f"{type(error).__name__}: {error}")
+            raise
+        return _failed(program, 1, said, owns_process)
+
+
+def _failed(program: str, code: int, said: str, owns_process: bool) -> int:
+    print(f"{program}: {said}", file=sys.stderr)
+    if owns_process:
+        cluster.leave(code, said)  # one of several processes does not wait for the others
+    return code
 
 
 def _module(verb: str) -> ModuleType:

@@ -63,6 +63,14 @@ class TrainingError(JaxAccompError):
     """A training run cannot start, resume or go on."""
 
 
+class ClusterError(JaxAccompError):
+    """The processes of one run cannot meet, disagree, or have lost one of them."""
+
+
+class RemoteError(JaxAccompError):
+    """A bucket cannot be reached, read or written, or a path names a place that no code here can reach."""
+
+
 class CollectionError(JaxAccompError):
     """A batch run over a collection cannot start or go on."""
 

@@ -4,16 +4,20 @@ What is read once, when JAX or a process starts, is settled here, and nowhere el
 """
 
 import contextlib
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from jaxaccomp import files
+from jaxaccomp import cluster, files
 
 VARIABLE = "JAXACCOMP_CACHE"
 """Environment variable: a folder for compiled programs, or `off`."""
 VIRTUAL_DEVICES = "xla_force_host_platform_device_count"
 """Name of XLA's flag; where a user has set it, nothing here interferes."""
+PRNG = "threefry2x32"
+"""Implementation of all random numbers; named with every key, so that JAX's ambient setting changes no note."""
 MANY_SONGS = 200
 """From here on a collection's run makes up for the seconds that more devices take to start."""
 MOST_DEVICES = 8
@@ -29,6 +33,25 @@ HUGE_PAGES = {
 
 One arena for all threads, since what the others free goes back to the system whatever the thresholds: 9 % of a step of
 the small VAE went into clearing pages."""
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Numbers as this program means them, whatever JAX's ambient settings are; those are the caller's again afterwards.
+
+    They hold for the thread that enters.
+    """
+    import jax
+
+    with (
+        jax.enable_x64(False),
+        jax.default_prng_impl(PRNG),
+        jax.threefry_partitionable(True),
+        jax.default_matmul_precision(None),
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+    ):
+        yield
 
 
 def compilation_cache() -> Path | None:
@@ -66,22 +89,12 @@ def use_compilation_cache() -> None:
 
 
 def join_processes() -> None:
-    """Connects the processes of one run, when this one was started as part of several.
+    """Connects this process with the others of its run, if it was started as one of several; see `cluster.join`.
 
-    That is the case on a TPU pod slice, under SLURM with several tasks, or where JAX_COORDINATOR_ADDRESS,
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID tell it.
+    Raises:
+        ClusterError: the environment names other processes, but they cannot be reached.
     """
-    import jax
-
-    environment = os.environ
-    if "JAX_COORDINATOR_ADDRESS" in environment and "JAX_PROCESS_ID" in environment:
-        jax.distributed.initialize(
-            environment["JAX_COORDINATOR_ADDRESS"],
-            int(environment["JAX_NUM_PROCESSES"]),
-            int(environment["JAX_PROCESS_ID"]),
-        )
-    elif int(environment.get("SLURM_NTASKS", "1")) > 1 or "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
-        jax.distributed.initialize()
+    cluster.join()
 
 
 def use_device_for_each_core(songs: int, is_wide: bool) -> None:
@@ -112,7 +125,7 @@ def restart_with_device_for_each_core(batch_size: int) -> None:
     Args:
         batch_size: is shared out equally, so the number of devices divides it.
     """
-    if sys.platform != "linux" or VIRTUAL_DEVICES in os.environ.get("XLA_FLAGS", ""):
+    if sys.platform != "linux" or VIRTUAL_DEVICES in os.environ.get("XLA_FLAGS", "") or cluster.size() > 1:
         return
     import jax
 
@@ -122,6 +135,33 @@ def restart_with_device_for_each_core(batch_size: int) -> None:
     flags = f"{os.environ.get('XLA_FLAGS', '')} --{VIRTUAL_DEVICES}={devices}".strip()
     environment = {**HUGE_PAGES, **os.environ, "XLA_FLAGS": flags}
     os.execve(sys.executable, sys.orig_argv, environment)
+
+
+def sentence(error: BaseException) -> str | None:
+    """What to tell a user of an exception of JAX's or the system's that is no fault of this program; None if it may be.
+
+    Args:
+        error: whatever came out of a verb.
+    """
+    said = str(error).strip()
+    line = (said.splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+    if (gone := cluster.broken(error)) is not None:
+        return str(gone)
+    if "Unable to initialize backend" in said or "Unknown backend" in said:
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        return (
+            f"JAX_PLATFORMS={chosen}: JAX cannot use that here ({line}); install what it needs, e.g. pip install "
+            "'jaxaccomp[cuda]', or unset JAX_PLATFORMS"
+        )
+    if "RESOURCE_EXHAUSTED" in said or isinstance(error, MemoryError):
+        return (
+            f"out of memory or disk ({line}); try a smaller --batch-size or a larger --accumulation, or free some space"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.filename or 'a file'}: cannot be written ({error.strerror}); free some space and run it again"
+    if isinstance(error, RuntimeError) and "home directory" in said:
+        return f"this user has no home folder ({line}); set HOME or XDG_CACHE_HOME to a folder that can be written"
+    return None
 
 
 def _cores() -> int:

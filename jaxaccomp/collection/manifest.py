@@ -1,6 +1,5 @@
 """The manifest: one JSON line for each song of a collection, and what became of it."""
 
-import fcntl
 import json
 import os
 import re
@@ -8,9 +7,9 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from jaxaccomp import files
+from jaxaccomp import files, locks
 from jaxaccomp.errors import CollectionError
 
 NAME = "manifest.jsonl"
@@ -41,13 +40,15 @@ class Manifest:
             CollectionError: another run holds it, or it cannot be opened.
         """
         self.path = path
-        self._lock = _locked(path.parent / f".{path.name}.lock")
+        self._lock = locks.locked(path.parent, CollectionError, f".{path.name}.lock")
+        self._lock.__enter__()
         self._synced_s = time.monotonic()
         try:
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 — closed by close()
             self._offsets, self._songs, end = _index(path)
             os.truncate(path, end)
         except OSError as error:
+            self._lock.__exit__(None, None, None)
             raise CollectionError(f"{path}: the manifest cannot be opened ({error.strerror})") from error
 
     def __contains__(self, name: str) -> bool:
@@ -114,7 +115,7 @@ class Manifest:
     def close(self) -> None:
         """Gives the lock back."""
         self._file.close()
-        self._lock.close()
+        self._lock.__exit__(None, None, None)
 
     def __enter__(self) -> "Manifest":
         return self
@@ -203,7 +204,7 @@ def merge(sources: Sequence[Path], target: Path) -> dict[str, int]:
 
 def merge_into(sources: Sequence[Path], folder: Path) -> dict[str, int]:
     """Merges manifests into a folder's `manifest.jsonl`; of two processes that do so at once, one waits."""
-    with _locked(folder / f".{NAME}.lock", wait=True):
+    with locks.locked(folder, CollectionError, f".{NAME}.lock", wait=True):
         return merge(sources, folder / NAME)
 
 
@@ -270,24 +271,6 @@ def _index(path: Path) -> tuple[dict[str, int], dict[bytes, int], int]:
                 return names, songs, start + newline + 1
             data_end = start
     return names, songs, 0
-
-
-def _locked(path: Path, wait: bool = False) -> IO[str]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115 — held as long as the run
-    except OSError as error:
-        raise CollectionError(f"{path.parent}: results cannot be written there ({error.strerror})") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError as error:
-        file.close()
-        raise CollectionError(
-            f"{path.parent}: another run is writing there; wait for it to end, or choose another --out"
-        ) from error
-    except OSError:
-        pass  # a network file system without locks: better to work than to refuse
-    return file
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

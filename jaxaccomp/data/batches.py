@@ -4,11 +4,11 @@ A batch is a pure function of (dataset, seed, step): a resumed run needs to know
 number of processes see the same global batches, each its own equal share.
 """
 
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,14 @@ class Batches:
 
     Attributes:
         size: examples in the split.
+        songs: songs in the split.
         steps_per_epoch: batches in an epoch.
         metadata: what the dataset says of itself, e.g. `latent_size` and `checkpoint` of latents.
     """
 
     def __init__(
         self,
-        source: str | Path,
+        source: str | os.PathLike,
         split: str = "train",
         *,
         batch_size: int,
@@ -80,6 +81,7 @@ class Batches:
         if not len(self._data):
             raise DatasetError(f"{source}: the split '{split}' holds no examples; add songs, or choose another split")
         self.size = len(self._data)
+        self.songs = len(self._data.windows_by_song)
         self.metadata = self._data.metadata
         self.batch_size, self.seed, self.song_cap = batch_size, seed, song_cap
         self.process_index, self.process_count = process_index, process_count

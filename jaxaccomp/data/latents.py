@@ -7,6 +7,7 @@ bytes depend on the windows and the checkpoint alone. A shard that is there is n
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from jaxaccomp.arrays import PARTS, STEPS
-from jaxaccomp.data import shards, staging, windows
+from jaxaccomp.data import codec, shards, staging, windows
 from jaxaccomp.errors import CheckpointError, DatasetError
 from jaxaccomp.models import musicvae
 from jaxaccomp.weights import checkpoint
@@ -34,7 +35,7 @@ BATCH_SIZE = 256
 _PROVENANCE = ("song", "segment", "bar")
 
 
-def columns(latent_size: int) -> shards.Columns:
+def columns(latent_size: int) -> codec.Columns:
     """Shape and type of each feature."""
     return {
         **{part: ((STEPS,), np.int16) for part in PARTS},
@@ -46,8 +47,8 @@ def columns(latent_size: int) -> shards.Columns:
 
 
 def build(
-    source: str | Path,
-    checkpoint_path: str | Path,
+    source: str | os.PathLike,
+    checkpoint_path: str | os.PathLike,
     out: Path,
     *,
     batch_size: int = BATCH_SIZE,
@@ -96,6 +97,7 @@ def build(
             _write_songs(building, splits, limit)
             place = str(checkpoint.resolve(checkpoint_path))
             record = options | {"identity": identity, "latent_size": latent_size, "checkpoint_path": place}
+            record["musicvae"] = checkpoint.fingerprint(checkpoint_path, part="musicvae")
             shards.write_metadata(building, NAME, columns(latent_size), shard_lengths, DESCRIPTION, record)
             building.rename(folder)
         _meet("latents: written")
@@ -109,7 +111,7 @@ def build(
     return {"folder": str(folder), "windows": counts, "latent_size": latent_size}
 
 
-def checkpoint_of(source: str | Path) -> Path:
+def checkpoint_of(source: str | os.PathLike) -> Path:
     """The checkpoint that made these latents: where it was then, or one of the same content that has a name.
 
     Raises:
@@ -127,6 +129,24 @@ def checkpoint_of(source: str | Path) -> Path:
     )
 
 
+def require_made_by(source: str | os.PathLike, checkpoint_path: str | os.PathLike) -> None:
+    """Refuses latents that another MusicVAE made than the given checkpoint's.
+
+    Raises:
+        DatasetError: they are another's, even if of the same size.
+    """
+    metadata = shards.require_kind(source, NAME)
+    part = "musicvae" if "musicvae" in metadata else None  # datasets of version 0.1.0 know the whole checkpoint alone
+    made_by = metadata["musicvae" if part else "checkpoint"]
+    given = checkpoint.fingerprint(checkpoint_path, part=part)
+    if made_by != given:
+        raise DatasetError(
+            f"{source}: these latents were made by another MusicVAE ({made_by[:12]}, then at "
+            f"{metadata.get('checkpoint_path', 'an unknown place')}) than that of {checkpoint_path} ({given[:12]}); "
+            "make latents with this one, give the other one as --checkpoint, or --allow-foreign-latents"
+        )
+
+
 class Encoder:
     """MusicVAE's encoder on all devices of this process, for batches of one shape.
 
@@ -134,7 +154,7 @@ class Encoder:
         rows: windows of a batch: the batch size of a device × devices.
     """
 
-    def __init__(self, checkpoint_path: str | Path, batch_size: int):
+    def __init__(self, checkpoint_path: str | os.PathLike, batch_size: int):
         mesh = Mesh(np.array(jax.local_devices()), ("data",))
         everywhere = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec("data"))
@@ -164,7 +184,7 @@ def _write_shards(
     splits: dict[str, shards.Split],
     rows: dict[str, np.ndarray],
     shard_lengths: dict[str, list[int]],
-    checkpoint_path: str | Path,
+    checkpoint_path: str | os.PathLike,
     latent_size: int,
     batch_size: int,
     progress: Callable[..., Any],

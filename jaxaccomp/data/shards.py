@@ -7,6 +7,7 @@ reading them.
 """
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -15,40 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from jaxaccomp import files
-from jaxaccomp.errors import DatasetError
+from jaxaccomp import files, remote
+from jaxaccomp.data import codec
+from jaxaccomp.errors import DatasetError, RemoteError
 
 VERSION = "1.0.0"
 SPLITS = ("train", "validation", "test")
 SONGS = "songs.jsonl"
+SHARD_WORD = ".array_record-"
+"""In the names of shards alone."""
 MEMORY_BYTES = 12 << 30
 """A split that takes more than this once decoded is read from disk example by example."""
 MODEL_INPUTS = ("tokens", "melody", "bass", "drums", "mean", "scale")
 """Features that are kept in memory; the others tell where an example comes from."""
 _READ_AHEAD = 8192
-
-
-Columns = dict[str, tuple[tuple[int, ...], Any]]
-"""Shape and type by feature; the type `str` is a text."""
-
-
-def features(columns: Columns) -> Any:
-    """TFDS features of examples.
-
-    Args:
-        columns: shape and type of each. Arrays are stored as their bytes, which is much faster to read than lists of
-            numbers and means the same to a reader.
-    """
-    import tensorflow_datasets as tfds
-
-    def feature(shape: tuple[int, ...], dtype: Any) -> Any:
-        if dtype is str:
-            return tfds.features.Text()
-        if not shape:
-            return tfds.features.Scalar(dtype=dtype)
-        return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES)
-
-    return tfds.features.FeaturesDict({name: feature(*column) for name, column in columns.items()})
 
 
 def folder_of(out: str | Path, name: str) -> Path:
@@ -58,7 +39,7 @@ def folder_of(out: str | Path, name: str) -> Path:
 
 def shard_file(folder: Path, name: str, split: str, shard: int, count: int) -> Path:
     """Path of one shard, named as TFDS names it."""
-    return folder / f"{name}-{split}.array_record-{shard:05d}-of-{count:05d}"
+    return folder / f"{name}-{split}{SHARD_WORD}{shard:05d}-of-{count:05d}"
 
 
 def lengths(examples: int, shard_count: int | None, examples_per_shard: int) -> list[int]:
@@ -74,12 +55,12 @@ def lengths(examples: int, shard_count: int | None, examples_per_shard: int) -> 
     return [examples // count + (shard < examples % count) for shard in range(count)]
 
 
-def write_shard(file: Path, columns: Columns, examples: Iterable[dict]) -> None:
+def write_shard(file: Path, columns: codec.Columns, examples: Iterable[dict]) -> None:
     """Writes one shard whole, or not at all; the same examples always give the same bytes."""
     from array_record.python.array_record_module import ArrayRecordWriter  # ty: ignore[import-not-found]
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-    schema = features(columns)
+    schema = codec.features(columns)
     serializer = ExampleSerializer(schema.get_serialized_info())
     temporary = files.temporary_path(file)
     failures = (OSError, RuntimeError)  # the ArrayRecord library's are RuntimeErrors
@@ -122,7 +103,7 @@ def clear(folder: Path) -> None:
 def write_metadata(
     folder: Path,
     name: str,
-    columns: Columns,
+    columns: codec.Columns,
     shard_lengths: dict[str, list[int]],
     description: str,
     metadata: dict[str, Any],
@@ -133,7 +114,7 @@ def write_metadata(
 
     info = dataset_info.DatasetInfo(
         builder=dataset_info.DatasetIdentity(name=name, version=VERSION, data_dir=str(folder), module_name=""),
-        features=features(columns),
+        features=codec.features(columns),
         description=description,
         metadata=tfds.core.MetadataDict(metadata),
     )
@@ -155,13 +136,13 @@ def write_metadata(
     info.write_to_directory(folder)
 
 
-def find(source: str | Path) -> Path:
+def find(source: str | os.PathLike) -> Path:
     """The version folder of the one dataset at or under `source`.
 
     Raises:
         DatasetError: none there, or several.
     """
-    source = Path(source)
+    source = _here(os.fspath(source))
     if (source / "dataset_info.json").is_file():
         return source
     found = sorted(path.parent for path in source.glob("*/*/dataset_info.json"))
@@ -178,7 +159,17 @@ def find(source: str | Path) -> Path:
     return found[0]
 
 
-def open_split(source: str | Path, split: str, memory_bytes: int = MEMORY_BYTES) -> "Split":
+def _here(source: str) -> Path:
+    """The folder itself, or that of this machine which stands for one on a bucket; its shards come when read."""
+    return _mirrored(source) if remote.scheme(source) is not None else Path(source)
+
+
+@functools.lru_cache(maxsize=8)  # a run asks for its data several times
+def _mirrored(source: str) -> Path:
+    return remote.mirror(remote.path(source), "datasets", lazily=SHARD_WORD)
+
+
+def open_split(source: str | os.PathLike, split: str, memory_bytes: int = MEMORY_BYTES) -> "Split":
     """Opens one split of a dataset this project wrote.
 
     Raises:
@@ -187,7 +178,7 @@ def open_split(source: str | Path, split: str, memory_bytes: int = MEMORY_BYTES)
     return Split(find(source), split, memory_bytes)
 
 
-def read_metadata(source: str | Path) -> dict[str, Any]:
+def read_metadata(source: str | os.PathLike) -> dict[str, Any]:
     """Name, splits and what the writer recorded, e.g. `latent_size`."""
     folder = find(source)
     try:
@@ -200,7 +191,7 @@ def read_metadata(source: str | Path) -> dict[str, Any]:
         raise DatasetError(f"{folder}: the metadata is damaged ({error}); write the dataset again") from error
 
 
-def require_kind(source: str | Path, name: str) -> dict[str, Any]:
+def require_kind(source: str | os.PathLike, name: str) -> dict[str, Any]:
     """`read_metadata` of a dataset that must be the one of this name.
 
     Raises:
@@ -215,7 +206,7 @@ def require_kind(source: str | Path, name: str) -> dict[str, Any]:
     return metadata
 
 
-def require_latent_size(source: str | Path, latent_size: int) -> None:
+def require_latent_size(source: str | os.PathLike, latent_size: int) -> None:
     """Refuses a dataset that does not hold latents of a model's size.
 
     Raises:
@@ -247,8 +238,8 @@ class Split:
             raise DatasetError(f"{folder}: no split '{split}'; there are {', '.join(counts) or 'none'}")
         self._files = [shard_file(folder, name, split, i, len(counts[split])) for i in range(len(counts[split]))]
         self._ends = np.cumsum(counts[split], dtype=np.int64)
-        self._columns = _columns(folder)
-        missing = [file.name for file in self._files if not file.is_file()]
+        self._columns = codec.read_columns(folder)
+        missing = [file.name for file in self._files if not remote.expected(file)]
         if missing:
             raise DatasetError(f"{folder}: {len(missing)} shards are missing, first {missing[0]}; write it again")
         self.songs = [song for song in read_songs(folder) if song["split"] == split]
@@ -281,7 +272,9 @@ class Split:
             found = self._records(shard, (rows[where] - self._start(shard)).tolist())
             for place, record in zip(where.tolist(), found, strict=True):
                 records[place] = record
-        return _decoded(records, wanted)
+        batch = codec.decoded(records, wanted)
+        codec.require_vocabulary(batch, self._place, rows)
+        return batch
 
     def read(self, rows: range, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
         """Features of a run of rows; all features, or the named ones. Texts come as bytes."""
@@ -296,11 +289,17 @@ class Split:
             shard = int(np.searchsorted(self._ends, row, side="right"))
             start = self._start(shard)
             stop = min(int(self._ends[shard]), rows.stop, row + _READ_AHEAD)
-            chunk = _decoded(self._records(shard, range(row - start, stop - start)), wanted)
+            chunk = codec.decoded(self._records(shard, range(row - start, stop - start)), wanted)
+            codec.require_vocabulary(chunk, self._place, range(row, stop))
             for name, column in chunk.items():
                 columns[name][done : done + stop - row] = column
             done += stop - row
         return columns
+
+    def _place(self, row: int) -> str:
+        """File and record of a row."""
+        shard = int(np.searchsorted(self._ends, row, side="right"))
+        return f"{self._files[shard]}: record {row - self._start(shard)}"
 
     def _start(self, shard: int) -> int:
         return int(self._ends[shard - 1]) if shard else 0
@@ -312,11 +311,14 @@ class Split:
         file, expected = self._files[shard], int(self._ends[shard]) - self._start(shard)
         try:
             if shard not in self._readers:
+                remote.ensure(file)
                 self._readers[shard] = ArrayRecordReader(str(file))
             reader = self._readers[shard]
             held = reader.num_records()
             if held == expected:
                 return reader.read(places.start, places.stop) if isinstance(places, range) else reader.read(places)
+        except RemoteError:
+            raise
         except Exception as error:  # the extension raises bare exceptions of several kinds
             reason = str(error).split("\n")[0][:200]
             raise DatasetError(f"{file}: not a readable shard ({reason}); write the dataset again") from error
@@ -330,48 +332,6 @@ def read_songs(folder: Path) -> list[dict[str, Any]]:
             return [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise DatasetError(f"{folder / SONGS}: not readable ({error}); write the dataset again") from error
-
-
-def _columns(folder: Path) -> Columns:
-    """Shape and type of each feature, from TFDS's own description."""
-    try:
-        described = json.loads((folder / "features.json").read_text(encoding="utf-8"))["featuresDict"]["features"]
-        columns: Columns = {}
-        for name, feature in described.items():
-            if "text" in feature:
-                columns[name] = (), str
-                continue
-            tensor = feature.get("tensor") or feature.get("scalar", {})
-            shape = tensor.get("shape", {}).get("dimensions", [])
-            dtype = tensor.get("dtype") or feature["scalar"]["tensor"]["dtype"]
-            columns[name] = tuple(int(size) for size in shape), np.dtype(dtype).type
-        return columns
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{folder}: features.json is damaged ({error!r}); write the dataset again") from error
-
-
-def _decoded(records: Iterable[bytes], columns: Columns) -> dict[str, np.ndarray]:
-    """Arrays from serialized examples. TFDS's own parser does the same, several times slower."""
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    values: dict[str, list] = {name: [] for name in columns}
-    for record in records:
-        stored = tf_example_pb2.Example.FromString(record).features.feature  # ty: ignore[missing-attribute]
-        for name, (shape, dtype) in columns.items():
-            feature = stored[name]
-            if dtype is str or shape:
-                values[name].append(feature.bytes_list.value[0])
-            else:
-                values[name].append((feature.int64_list.value or feature.float_list.value)[0])
-    decoded = {}
-    for name, (shape, dtype) in columns.items():
-        if dtype is str:
-            decoded[name] = np.array(values[name], object)
-        elif shape:
-            decoded[name] = np.frombuffer(b"".join(values[name]), dtype).reshape(-1, *shape)
-        else:
-            decoded[name] = np.array(values[name], dtype)
-    return decoded
 
 
 def rows_of(shard_lengths: list[int], shard: int) -> range:

@@ -2,22 +2,34 @@
 
 WORKDIR keeps everything of a run: config.json, metrics.jsonl, tensorboard/, snapshots/ to resume from, and
 checkpoint/, the averaged weights that measured best, which `latents`, `evaluate` and infer.py take. The same command
-resumes; with another --steps the schedule is drawn anew.
+resumes; with another --steps the schedule is drawn anew. DIR may lie on a bucket: gs://… or s3://….
+
+On several machines give each of them the same command: on a Cloud TPU pod, GKE, Slurm (by srun) and Open MPI they find
+each other; elsewhere set JAX_COORDINATOR_ADDRESS (host:port of the first), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+SIGTERM or Ctrl-C to any of them saves the state and ends all; a second one ends at once.
 """
 
 import argparse
 import dataclasses
 import json
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxaccomp import config as configs
+from jaxaccomp import remote
 from jaxaccomp.config import PRESETS, ModelConfig, MusicVAEConfig, SurrogateConfig
 from jaxaccomp.errors import TrainingError, UsageError
 from jaxaccomp.training.recipe import PRESET_ALIASES, SURROGATE_PRESETS, Recipe, SurrogateRecipe, VAERecipe
 from jaxaccomp.verbs import flags
 
+if TYPE_CHECKING:
+    from jaxaccomp.training.run_folder import RunFolder
+
 CHANGEABLE = {"steps", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every", "cooldown"}
 """Settings that a run may change when it resumes."""
+IDENTITIES = {"data_fingerprint": "data", "musicvae_fingerprint": "musicvae"}
+"""Entries of config.json that say what a run learns from, whatever its place; and where that was."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +47,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     surrogate.add_argument(
         "--checkpoint",
         metavar="NAME|DIR",
-        help="the MusicVAE that the latents are from (default: the one that made them, where it was then)",
+        help="the MusicVAE that the latents are from: a name, a folder, gs://…, s3://… or https://… (default: the one "
+        "that made them, where it was then)",
+    )
+    surrogate.add_argument(
+        "--allow-foreign-latents",
+        action="store_true",
+        help="train on latents that another MusicVAE made, or go on with a run on other data",
     )
     surrogate.add_argument(
         "--preset",
@@ -50,14 +68,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_paths(parser: argparse.ArgumentParser, data: str) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=data)
-    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run's folder, new or to resume")
+    parser.add_argument("--data", type=remote.path, required=True, metavar="DIR", help=f"{data}; here or on a bucket")
+    parser.add_argument(
+        "--workdir",
+        type=remote.path,
+        required=True,
+        metavar="DIR",
+        help="the run's folder, new or to resume; here or on a bucket",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON file of settings; flags override it")
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be trained on what, and stop")
+    parser.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too; needs `pip install wandb`")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when all steps are done, 1 when the run was told to stop early or cannot go on."""
-    from jaxaccomp import runtime
+    from jaxaccomp import cluster, locks, runtime
+    from jaxaccomp.training import tracker
+    from jaxaccomp.training.run_folder import RunFolder
 
     _check_names(arguments)
     if arguments.objective == "vae":
@@ -68,6 +96,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.owns_process:
         runtime.restart_with_device_for_each_core(recipe.batch_size // recipe.accumulation)
     runtime.use_compilation_cache()
+    tracker.require(arguments.wandb)
+    arguments.run = RunFolder(arguments.workdir)
+    arguments.workdir = arguments.run.local  # where it is written; `run` knows whether it is sent on
+    if cluster.index() or arguments.dry_run:
+        return _dispatch(arguments, recipe)
+    with locks.locked(arguments.workdir, TrainingError):
+        return _dispatch(arguments, recipe)
+
+
+def _dispatch(arguments: argparse.Namespace, recipe: Recipe) -> int:
     return (_vae if arguments.objective == "vae" else _surrogate)(arguments, recipe)
 
 
@@ -97,13 +135,17 @@ def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
     from jaxaccomp.training.objectives import SurrogateObjective
     from jaxaccomp.weights import checkpoint
 
-    stored, params = checkpoint.load(arguments.checkpoint or latents.checkpoint_of(arguments.data))
+    source = arguments.checkpoint or latents.checkpoint_of(arguments.data)
+    stored, params = checkpoint.load(source)
+    if not arguments.allow_foreign_latents:
+        latents.require_made_by(arguments.data, source)
     base = surrogate.matching(stored.musicvae)
     if arguments.preset == "swope2020":
         base = SurrogateConfig(latent_size=stored.musicvae.latent_size, **surrogate.SWOPE2020)
     network = flags.build(SurrogateConfig, arguments, arguments.config, base)
     config = ModelConfig(musicvae=stored.musicvae, surrogate=network)
     settings = {"preset": arguments.preset, **configs.to_json(network), **configs.to_json(recipe)}
+    settings |= {"musicvae": str(source), "musicvae_fingerprint": checkpoint.fingerprint(source, part="musicvae")}
     frozen = params["musicvae"]
     start = None
     if arguments.preset == "default" and network == base:
@@ -121,7 +163,7 @@ def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
     return _train(objective, recipe, arguments, settings, None, jax.tree.map(jax.numpy.asarray, frozen), export)
 
 
-def _frequencies(data: Path, latent_size: int, windows: int = 4096) -> dict:
+def _frequencies(data: os.PathLike, latent_size: int, windows: int = 4096) -> dict:
     """How often each token of bass and drums occurs in the training split."""
     import numpy as np
 
@@ -136,28 +178,63 @@ def _frequencies(data: Path, latent_size: int, windows: int = 4096) -> dict:
 def _train(
     objective, recipe: Recipe, arguments: argparse.Namespace, settings: dict, augmentation, frozen, export
 ) -> int:
+    """Opens the data, settles what the run is, and trains; all processes of a run, or none."""
     import jax
 
+    from jaxaccomp import cluster
     from jaxaccomp.data import shards, windows
     from jaxaccomp.data.batches import Batches
-    from jaxaccomp.training import loop
+    from jaxaccomp.training import loop, tracker
 
-    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    reading = {"batch_size": recipe.batch_size, "seed": recipe.seed, **share}
-    if arguments.objective == "vae":
-        shards.require_kind(arguments.data, windows.NAME)
-    else:
+    run: RunFolder = arguments.run
+    reading = {"batch_size": recipe.batch_size, "seed": recipe.seed}
+    reading |= {"process_index": cluster.index(), "process_count": cluster.size()}
+    if arguments.objective == "surrogate":
         reading["latent_size"] = objective.config.surrogate.latent_size
-    training = Batches(arguments.data, "train", augmentation=augmentation, **reading)
-    validation = Batches(arguments.data, "validation", **reading)
-    _settle(arguments, settings)  # only now: a folder of a run that could not start would ask for its settings again
-    outcome = loop.train(objective, recipe, training, validation, arguments.workdir, frozen=frozen, export=export)
+    batches: dict[str, Batches] = {}
+
+    def prepare() -> dict:
+        loop.require_divisible(recipe, len(jax.devices()))
+        if arguments.objective != "surrogate":
+            shards.require_kind(arguments.data, windows.NAME)
+        batches["train"] = Batches(arguments.data, "train", augmentation=augmentation, **reading)
+        batches["validation"] = Batches(arguments.data, "validation", **reading)
+        found = {"data": str(arguments.data), "data_fingerprint": batches["train"].metadata["identity"], **settings}
+        found = json.loads(json.dumps({"objective": arguments.objective, **found}))
+        if cluster.index() == 0:
+            _compare(run, found, getattr(arguments, "allow_foreign_latents", False))
+        return {name: value for name, value in found.items() if name not in IDENTITIES.values()}
+
+    cluster.agree(prepare, "the start of training")
+    settings = {"objective": arguments.objective, "data": str(arguments.data), **settings}
+    settings["data_fingerprint"] = batches["train"].metadata["identity"]
+    if not arguments.dry_run:
+        # Only now: a folder of a run that could not start would ask for its settings again.
+        run.write_settings(json.loads(json.dumps(settings)))
+
+    def hand_out(params) -> None:
+        export(params)
+        run.send_checkpoint()
+
+    with tracker.opened(arguments.wandb, run.address, settings, silent=arguments.dry_run) as trackers:
+        outcome = loop.train(
+            objective,
+            recipe,
+            batches["train"],
+            batches["validation"],
+            run.address,
+            frozen=frozen,
+            export=hand_out,
+            trackers=trackers,
+            dry_run=arguments.dry_run,
+        )
     if outcome.stopped:
         raise TrainingError(
-            f"{arguments.workdir}: told to stop after step {outcome.step} of {recipe.steps}; the state is saved, the "
+            f"{run.address}: told to stop after step {outcome.step} of {recipe.steps}; the state is saved, the "
             "same command goes on"
         )
-    print(f"{arguments.workdir / 'checkpoint'}: validation {outcome.best:.2f} at step {outcome.best_step}")
+    if cluster.index() == 0 and not arguments.dry_run:
+        print(f"{run / 'checkpoint'}: validation {outcome.best:.2f} at step {outcome.best_step}")
     return 0
 
 
@@ -167,6 +244,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
         return
     kinds = (MusicVAEConfig, VAERecipe) if arguments.objective == "vae" else (SurrogateConfig, SurrogateRecipe)
     known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"objective", "preset"}
+    known |= set(IDENTITIES) | set(IDENTITIES.values())
     unknown = sorted(set(flags.read(arguments.config)) - known)
     if unknown:
         raise UsageError(
@@ -175,30 +253,28 @@ def _check_names(arguments: argparse.Namespace) -> None:
         )
 
 
-def _settle(arguments: argparse.Namespace, settings: dict) -> None:
-    """Writes the run's config.json, or compares with the one a run to resume has."""
-    import jax
-
-    path = arguments.workdir / "config.json"
-    settings = json.loads(json.dumps({"objective": arguments.objective, **settings}))
-    if path.exists():
-        stored = flags.read(path)
-        if "preset" in stored:
-            stored["preset"] = PRESET_ALIASES.get(stored["preset"], stored["preset"])
-        names = sorted(set(stored) | set(settings))
-        other = [name for name in names if name not in CHANGEABLE and stored.get(name) != settings.get(name)]
-        if other:
-            name = other[0]
+def _compare(run: "RunFolder", settings: dict, allow_foreign: bool) -> None:
+    """Refuses to resume a run with settings, on data or for a MusicVAE that it was not started with."""
+    stored = run.settings()
+    if stored is None:
+        return
+    for name, place in IDENTITIES.items():
+        known, now = stored.get(name), settings.get(name)
+        if known is not None and now is not None and known != now and not allow_foreign:
             raise UsageError(
-                f"{path}: this run was started with {name} {stored.get(name)!r}, now it is {settings.get(name)!r}"
-                f"{f' (and {len(other) - 1} more)' if other[1:] else ''}; resume with the same settings, or give "
-                "another --workdir"
+                f"{run / 'config.json'}: this run was started with {place} {stored.get(place)} ({known[:12]}), now it "
+                f"is {settings.get(place)} ({now[:12]}), which holds something else; give the former, or another "
+                "--workdir" + (", or --allow-foreign-latents" if settings["objective"] == "surrogate" else "")
             )
-    if jax.process_index() == 0:
-        try:
-            arguments.workdir.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name}")
-            unfinished.write_text(json.dumps(settings, indent=2) + "\n")
-            unfinished.replace(path)
-        except OSError as error:
-            raise TrainingError(f"{path}: cannot be written ({error.strerror}); choose another --workdir") from error
+    if "preset" in stored:
+        stored["preset"] = PRESET_ALIASES.get(stored["preset"], stored["preset"])
+    ignored = CHANGEABLE | set(IDENTITIES) | set(IDENTITIES.values())
+    names = sorted(set(stored) | set(settings))
+    other = [name for name in names if name not in ignored and stored.get(name) != settings.get(name)]
+    if other:
+        name = other[0]
+        raise UsageError(
+            f"{run / 'config.json'}: this run was started with {name} {stored.get(name)!r}, now it is "
+            f"{settings.get(name)!r}{f' (and {len(other) - 1} more)' if other[1:] else ''}; resume with the same "
+            "settings, or give another --workdir"
+        )

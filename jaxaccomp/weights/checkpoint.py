@@ -30,7 +30,7 @@ from jaxaccomp.arrays import Params
 from jaxaccomp.config import ModelConfig, MusicVAEConfig, from_json, require, to_json
 from jaxaccomp.errors import CheckpointError, ConfigError
 from jaxaccomp.models import musicvae, surrogate
-from jaxaccomp.weights import allocator
+from jaxaccomp.weights import allocator, fetched
 
 FORMAT_VERSION = 1
 """Version of the folder's layout and of config.json; raised when an older program could misread a newer folder."""
@@ -129,7 +129,8 @@ def load(
     """Reads a checkpoint's parameters as float32 arrays.
 
     Args:
-        path_or_name: a folder, or the name of one on `CHECKPOINT_FOLDERS`.
+        path_or_name: a folder, here or at a gs://, s3:// or https:// address, or the name of one on
+            `CHECKPOINT_FOLDERS`.
         sharding: where each array goes, e.g. replicated over a mesh; the default device if None. The devices that
             wrote the checkpoint do not matter.
 
@@ -161,13 +162,20 @@ def shapes(path_or_name: str | os.PathLike = DEFAULT) -> tuple[ModelConfig, Para
     return config, {"musicvae": tree["musicvae"], "surrogate": tree.get("surrogate")}
 
 
-def fingerprint(path_or_name: str | os.PathLike = DEFAULT) -> str:
+def fingerprint(path_or_name: str | os.PathLike = DEFAULT, part: str | None = None) -> str:
     """A checkpoint's identity: 64 hexadecimal digits that depend on its sizes and values, not on place or date.
 
     Made from the arrays' checksums in config.json, which `load` compares with the arrays.
+
+    Args:
+        path_or_name: the checkpoint.
+        part: one of its models, e.g. `musicvae`, whatever else is in there; None: all of it.
     """
     entry = record(resolve(path_or_name))
     content = {key: entry[key] for key in ("format_version", "config", "arrays")}
+    if part is not None:
+        content["config"] = entry["config"].get(part)
+        content["arrays"] = {name: array for name, array in entry["arrays"].items() if name.startswith(f"{part}/")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -177,18 +185,22 @@ def names() -> list[str]:
 
 
 def resolve(path_or_name: str | os.PathLike) -> Path:
-    """The folder of a checkpoint given by path or by name; a path wins.
+    """The folder of a checkpoint given by path or by name; a path wins. From elsewhere it is copied here.
 
     Raises:
         CheckpointError: neither; the message lists the names there are.
+        RemoteError, DownloadError: an address of a bucket or a server does not answer.
     """
+    path_or_name = fetched.local(path_or_name)
     path = Path(path_or_name)
-    if (path / RECORD).is_file():
+    if (path / RECORD).is_file() and not (path / "checkpoint" / RECORD).is_file():  # a run has a config.json, too
         return path.absolute()
     if path.name == str(path_or_name):
         for place in CHECKPOINT_FOLDERS:
             if (place / path / RECORD).is_file():
                 return place / path
+    if (path / "checkpoint" / RECORD).is_file():
+        raise CheckpointError(f"{path}: is the folder of a training run; its checkpoint is {path / 'checkpoint'}")
     if path.exists():
         foreign = path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.index")))
         advice = f"port it first: python -m jaxaccomp port {path} --out DIR" if foreign else f"it lacks {RECORD}"

@@ -30,16 +30,16 @@ def run(data: Path, workdir: Path, steps: int = 20, devices: int = 2, **settings
 
 def main(data: str, workdir: str, steps: str, devices: str, kill_at: str = "0") -> None:
     from jaxaccomp import runtime
-    from jaxaccomp.training import journal
+    from jaxaccomp.training import metrics_log
 
-    advance = journal.Journal.advance
+    advance = metrics_log.MetricsLog.advance
 
     def dying(self, step):
         advance(self, step)
         if step == int(kill_at):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    journal.Journal.advance = dying
+    metrics_log.MetricsLog.advance = dying
     runtime.join_processes()
     run(Path(data), Path(workdir), int(steps), int(devices))
 

@@ -15,14 +15,14 @@ import pytest
 import runner
 
 from jaxaccomp.errors import TrainingError
-from jaxaccomp.training import journal, loop
+from jaxaccomp.training import loop, metrics_log
 
 HERE = Path(__file__).parent
 
 
 def losses(workdir: Path) -> list[float]:
     """Of each step, in order, each step once."""
-    lines = [line for line in journal.read(workdir / "metrics.jsonl") if "loss" in line]
+    lines = [line for line in metrics_log.read(workdir / "metrics.jsonl") if "loss" in line]
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
     return [line["loss"] for line in lines]
 
@@ -67,7 +67,7 @@ def test_it_learns(windows_folder, tmp_path):
 
 
 def test_it_tells(straight):
-    (validation,) = [line for line in journal.read(straight / "metrics.jsonl") if "validation" in line]
+    (validation,) = [line for line in metrics_log.read(straight / "metrics.jsonl") if "validation" in line]
     parts = sum(validation[f"validation_nll_{part}"] for part in ("melody", "bass", "drums"))
     assert validation["validation"] == pytest.approx(parts, rel=1e-5)
     assert {"validation_latent_worth", "validation_kl_bits", "validation_onset_accuracy_drums"} <= set(validation)
@@ -127,7 +127,7 @@ def test_two_processes_of_four_devices_are_one_of_two(straight, windows_folder, 
 
 
 def test_sigterm_saves_and_resumes(straight, windows_folder, tmp_path, monkeypatch):
-    advance = journal.Journal.advance
+    advance = metrics_log.MetricsLog.advance
 
     def interrupted(self, step):
         advance(self, step)
@@ -135,10 +135,12 @@ def test_sigterm_saves_and_resumes(straight, windows_folder, tmp_path, monkeypat
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal.Journal, "advance", interrupted)
+        patch.setattr(metrics_log.MetricsLog, "advance", interrupted)
         outcome = runner.run(windows_folder, tmp_path)
     assert outcome.stopped
-    assert outcome.step == len(losses(tmp_path)) == 8  # step 7 was told while step 8 ran
+    assert (
+        outcome.step == len(losses(tmp_path)) == 10
+    )  # told while step 8 ran: 9 carries the wish, which is read while 10 runs
     assert not runner.run(windows_folder, tmp_path).stopped
     assert_equal(tmp_path, straight)
 
@@ -163,4 +165,4 @@ def test_replicas_come_back_as_they_were():
 def test_a_half_written_line_is_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps({"step": 1, "loss": 2.0}) + '\n{"step": 2, "lo')
-    assert journal.read(path) == [{"step": 1, "loss": 2.0}]
+    assert metrics_log.read(path) == [{"step": 1, "loss": 2.0}]

@@ -13,7 +13,7 @@ from jaxaccomp.config import ModelConfig, SurrogateConfig
 from jaxaccomp.data.batches import Batches
 from jaxaccomp.models import musicvae
 from jaxaccomp.models.musicvae import Posterior
-from jaxaccomp.training import journal, loop, objectives
+from jaxaccomp.training import loop, metrics_log, objectives
 from jaxaccomp.training.recipe import SURROGATE_PRESETS, SurrogateRecipe
 
 CONFIG = ModelConfig(musicvae=SMALL, surrogate=SurrogateConfig(sizes=(32,), latent_size=SMALL.latent_size))
@@ -45,7 +45,7 @@ def train(folder: Path, workdir: Path, vae, recipe: SurrogateRecipe) -> dict:
     batches = [Batches(folder, split, batch_size=recipe.batch_size) for split in ("train", "validation")]
     objective = objectives.SurrogateObjective(CONFIG, recipe)
     loop.train(objective, recipe, *batches, workdir, frozen=vae, devices=jax.devices()[:1])
-    return [line for line in journal.read(workdir / "metrics.jsonl") if "validation" in line][-1]
+    return [line for line in metrics_log.read(workdir / "metrics.jsonl") if "validation" in line][-1]
 
 
 def test_it_knows_64_windows_by_heart(latents_folder, vae, tmp_path):
@@ -62,7 +62,7 @@ def test_it_knows_64_windows_by_heart(latents_folder, vae, tmp_path):
 def test_the_decoder_has_its_say_from_its_step_on(latents_folder, vae, tmp_path):
     recipe = SurrogateRecipe(steps=6, batch_size=8, decoder_from=0.5, log_every=1, evaluate_windows=8)
     measured = train(latents_folder, tmp_path, vae, recipe)
-    lines = [line for line in journal.read(tmp_path / "metrics.jsonl") if "distance" in line]
+    lines = [line for line in metrics_log.read(tmp_path / "metrics.jsonl") if "distance" in line]
     assert [line["nll_bass"] > 0 for line in lines] == [False] * 3 + [True] * 3
     for line in lines[:3]:
         assert line["loss"] == pytest.approx(line["distance"], rel=1e-6)

@@ -7,7 +7,7 @@ import pytest
 
 from jaxaccomp import cli
 from jaxaccomp.data import latents
-from jaxaccomp.training import journal
+from jaxaccomp.training import metrics_log
 from jaxaccomp.weights import checkpoint
 
 SIZES = ["--encoder-sizes", "4", "--conductor-sizes", "5", "--decoder-sizes", "6", "--latent-size", "3"]
@@ -27,7 +27,7 @@ def test_a_run_leaves_its_settings_metrics_and_checkpoint(vae):
     assert settings["objective"] == "vae"
     assert settings["encoder_sizes"] == [4]
     assert settings["batch_size"] == 8
-    steps = [line["step"] for line in journal.read(vae / "metrics.jsonl") if "loss" in line]
+    steps = [line["step"] for line in metrics_log.read(vae / "metrics.jsonl") if "loss" in line]
     assert steps == [1, 2]
     config, params = checkpoint.load(vae / "checkpoint")
     assert config.musicvae.latent_size == 3
@@ -51,7 +51,7 @@ def test_resuming_with_other_settings_is_refused(vae, windows_folder, capsys):
 def test_its_own_config_repeats_a_run(vae, windows_folder, tmp_path):
     command = ["vae", "--data", str(windows_folder), "--workdir", str(tmp_path), "--config", str(vae / "config.json")]
     assert cli.train([*command, "--steps", "1"]) == 0
-    first, again = (next(x for x in journal.read(d / "metrics.jsonl") if "loss" in x) for d in (vae, tmp_path))
+    first, again = (next(x for x in metrics_log.read(d / "metrics.jsonl") if "loss" in x) for d in (vae, tmp_path))
     assert first["loss"] == again["loss"]
 
 

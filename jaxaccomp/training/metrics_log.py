@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,18 +13,27 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 
-class Journal:
+class MetricsLog:
     """Writes the metrics of one run; in processes other than the first it keeps silent.
 
     Resuming cuts lines of steps that are not part of the resumed state, so that each step is told once.
     """
 
-    def __init__(self, workdir: Path, first_step: int, steps: int, examples_per_step: int, silent: bool = False):
-        self._silent = silent
+    def __init__(
+        self,
+        workdir: Path,
+        first_step: int,
+        steps: int,
+        examples_per_step: int,
+        silent: bool = False,
+        trackers: Sequence[Callable[[int, Mapping[str, float]], None]] = (),
+    ):
+        self._silent, self._trackers = silent, trackers
         self._examples = examples_per_step
         self._mark = (first_step, time.perf_counter())
         if silent:
             return
+        workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
         _cut(path, first_step)
         self._file = path.open("a")
@@ -33,7 +42,7 @@ class Journal:
             total=steps, initial=first_step, unit="step", dynamic_ncols=True, file=sys.stderr, mininterval=1.0
         )
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -74,6 +83,8 @@ class Journal:
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(f"{group}/{name}", value, step)
+        for track in self._trackers:
+            track(step, {f"{group}/{name}": value for name, value in metrics.items()})
 
 
 def read(path: Path) -> list[dict[str, Any]]:

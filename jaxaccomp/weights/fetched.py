@@ -1,0 +1,75 @@
+"""Checkpoints that lie elsewhere, on a bucket or a web server, are copied to the user's cache folder and used there."""
+
+import functools
+import hashlib
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+import zlib
+from pathlib import Path
+
+from jaxaccomp import files, remote
+from jaxaccomp.errors import CheckpointError, DownloadError
+from jaxaccomp.weights import download
+
+KIND = "checkpoints"
+"""Folder of the cache."""
+
+
+def local(path_or_name: str | os.PathLike) -> str | os.PathLike:
+    """What was given, or the folder of this machine that holds a copy of it.
+
+    A folder on a web server needs no listing: its config.json names all files and their checksums.
+
+    Raises:
+        CheckpointError: there is no checkpoint at that address.
+        RemoteError: the bucket cannot be read.
+        DownloadError: the server cannot be reached, or what it gives is damaged.
+        UsageError: the address is of another kind.
+    """
+    text = os.fspath(path_or_name)
+    if download.is_url(text):
+        return _from_server(text.rstrip("/").removesuffix("/config.json"))
+    if remote.scheme(text) is None:
+        return path_or_name
+    return _from_bucket(str(remote.path(text)))
+
+
+@functools.lru_cache(maxsize=8)  # a run asks for its checkpoint several times
+def _from_bucket(url: str) -> Path:
+    return remote.mirror(url, KIND)
+
+
+@functools.lru_cache(maxsize=8)
+def _from_server(url: str) -> Path:
+    try:
+        with urllib.request.urlopen(f"{url}/config.json", timeout=download.TIMEOUT_S) as answer:
+            text = answer.read()
+        names = {str(name): int(checksum) for name, checksum in json.loads(text)["files"].items()}
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        if not isinstance(error, (urllib.error.URLError, OSError)):
+            raise CheckpointError(
+                f"{url}/config.json: is no checkpoint's record ({error}); check the address"
+            ) from error
+        raise DownloadError(
+            f"{url}/config.json: cannot be fetched ({getattr(error, 'reason', error)}); give the address of a "
+            "checkpoint's folder, without config.json"
+        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{url}/config.json: is no checkpoint's record; check the address") from error
+    folder = files.cache_folder() / KIND / f"{hashlib.sha256(text).hexdigest()[:12]}-{Path(url).name}"
+    for name, checksum in names.items():
+        target = folder / "arrays" / name
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(f"{url}/config.json: names the file {name}, which lies outside; do not use it")
+        if not (target.is_file() and zlib.crc32(target.read_bytes()) == checksum):
+            target.unlink(missing_ok=True)
+            download.fetch(f"{url}/arrays/{urllib.parse.quote(name)}", target.parent)
+        if zlib.crc32(target.read_bytes()) != checksum:
+            target.unlink()
+            raise DownloadError(f"{url}/arrays/{name}: arrived damaged; try again")
+    with files.replacing(folder / "config.json") as unfinished:
+        unfinished.write_bytes(text)
+    return folder
