@@ -26,6 +26,7 @@ VERBS = {
     "bench": "measure throughput against this machine's own peak",
     "show": "draw and describe MIDI files",
     "export": "write a checkpoint for other programs: NumPy, safetensors, StableHLO",
+    "latent": "sample, interpolate and reconstruct; directions of attributes",
     "merge": "merge the manifests of a sharded collection run",
 }
 """Each verb lives in the module of its name in `jaxaccomp.verbs`; see `_module`."""
@@ -128,6 +129,8 @@ def _module(verb: str) -> ModuleType:
             from jaxaccomp.verbs import merge as module
         case "export":
             from jaxaccomp.verbs import export as module
+        case "latent":
+            from jaxaccomp.verbs import latent as module
         case _:
             raise UsageError(f"no verb is called {verb}; there are {', '.join(VERBS)}")
     return module

@@ -7,7 +7,6 @@ sizes, the checkpoint's identity and the versions that wrote the file.
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 import jaxaccomp
+from jaxaccomp import files
 from jaxaccomp.errors import CheckpointError
 from jaxaccomp.weights import checkpoint
 
@@ -93,10 +93,7 @@ def write(out: Path, fill: Callable[[IO[bytes]], Any]) -> None:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            draft = Path(scratch) / "new"
-            with draft.open("wb") as file:
-                fill(file)
-            draft.replace(out)
+        with files.replacing(out) as draft, draft.open("wb") as file:
+            fill(file)
     except OSError as error:
         raise CheckpointError(f"{out}: cannot be written ({error}); free the place or choose another") from error
