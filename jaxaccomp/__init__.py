@@ -24,7 +24,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-_MODULES = ("arrays", "config", "errors")
+_MODULES = ("arrays", "config", "demos", "errors")
 
 
 def __getattr__(name: str):

@@ -5,12 +5,14 @@ interrupted.
 """
 
 import argparse
+import difflib
 import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import NoReturn
 
 import jaxaccomp
 from jaxaccomp import cluster, remote, runtime
@@ -40,20 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in VERBS:
         return _run(arguments[0], arguments[1:], f"jaxaccomp {arguments[0]}", owns_process)
     width = max(map(len, VERBS))
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="jaxaccomp",
         description="Bass and drums for any melody, in JAX.",
         epilog="verbs:\n" + "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"jaxaccomp {jaxaccomp.__version__}")
-    parser.add_argument(
-        "verb", choices=VERBS, metavar="VERB", help="what to do; `jaxaccomp VERB --help` tells its flags"
-    )
+    parser.add_argument("verb", nargs="?", metavar="VERB", help="what to do; `jaxaccomp VERB --help` tells its flags")
     try:
-        parser.parse_args(arguments)
+        verb = parser.parse_args(arguments[:1]).verb
+        if verb is not None:
+            parser.error(f"no verb is called {verb!r}" + (_nearest(verb, VERBS) or f"; there are {', '.join(VERBS)}"))
     except SystemExit as stop:
         return int(stop.code or 0)
+    parser.print_help(sys.stderr)
     return 2
 
 
@@ -70,12 +73,11 @@ def train(arguments: Sequence[str] | None = None) -> int:
 def _run(verb: str, arguments: Sequence[str], program: str, owns_process: bool) -> int:
     _print_anything()
     module = _module(verb)
-    parser = argparse.ArgumentParser(
-        prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     try:
         module.add_flags(parser)
         remote.refuse_addresses(parser)
+        parser.add_argument("--version", action="version", version=f"jaxaccomp {jaxaccomp.__version__}")
         parser.set_defaults(owns_process=owns_process)  # a verb may start its own process anew, but not a caller's
         return module.run(parser.parse_args(arguments))
     except SystemExit as stop:  # argparse: --help, or a flag it does not know
@@ -134,6 +136,22 @@ def _module(verb: str) -> ModuleType:
         case _:
             raise UsageError(f"no verb is called {verb}; there are {', '.join(VERBS)}")
     return module
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the flag that was perhaps meant."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        if unknown and message.startswith("unrecognized") and flags:
+            message += _nearest(flags[0], self._option_string_actions)
+        super().error(message)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def _print_anything() -> None:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import jaxaccomp
 from jaxaccomp import cli, demos
 
 
@@ -29,6 +30,27 @@ def test_every_verb_helps(verb, capsys):
 def test_wrong_usage_is_2(arguments, capsys):
     assert cli.main(arguments) == 2
     assert "usage: jaxaccomp" in capsys.readouterr().err
+
+
+def test_alone_it_explains_its_verbs(capsys):
+    assert cli.main([]) == 2
+    said = capsys.readouterr().err
+    assert all(f"  {verb}" in said and summary in said for verb, summary in cli.VERBS.items())
+
+
+def test_a_misspelt_verb_or_flag_names_the_nearest(capsys):
+    assert cli.main(["infre", "song.mid", "--seed", "1"]) == 2
+    assert "no verb is called 'infre'; did you mean infer?" in capsys.readouterr().err
+    assert cli.main(["show", "song.mid", "--polt"]) == 2
+    assert "unrecognized arguments: --polt; did you mean --plot?" in capsys.readouterr().err
+    assert cli.infer(["song.mid", "--temprature=1"]) == 2
+    assert "did you mean --temperature?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("call", [cli.main, cli.infer, cli.train, lambda flags: cli.main(["show", *flags])])
+def test_every_entry_point_tells_its_version(call, capsys):
+    assert call(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"jaxaccomp {jaxaccomp.__version__}"
 
 
 def test_a_callers_process_is_not_started_anew(tmp_path):

@@ -5,7 +5,8 @@ import numpy as np
 from jaxaccomp.music import measures
 from jaxaccomp.music.melody import Choice
 from jaxaccomp.music.midi import Score, Track
-from jaxaccomp.report import clock, pianoroll
+from jaxaccomp.report import clock
+from jaxaccomp.report.bars import bars
 
 NOTE_NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
@@ -21,8 +22,17 @@ def of_song(score: Score, choice: Choice) -> list[tuple[str, str]]:
         ("Tempo", f"{tempo(score)} quarter notes a minute"),
         ("Meter", meter(score)),
         ("Key", key(score)),
-        ("Length", f"{pianoroll.bars(score).count} bars, {length(score)} min"),
+        ("Length", f"{bars(score).count} bars, {length(score)} min"),
     ]
+
+
+def line(score: Score) -> str:
+    """A song in one line: "32 bars of 4/4, 144 quarter notes a minute, A minor, 0:53 min"."""
+    count = bars(score).count
+    return (
+        f"{count} bar{'s' * (count != 1)} of {meter(score)}, {tempo(score)} quarter notes a minute, {key(score)}, "
+        f"{length(score)} min"
+    )
 
 
 def track_name(track: Track) -> str:
@@ -46,8 +56,13 @@ def meter(score: Score) -> str:
 def length(score: Score) -> str:
     """How long it sounds, "3:07"."""
     end = np.array([int(score.notes["end"].max(initial=0))])
-    minutes, seconds = divmod(round(float(clock.seconds(score, end)[0])), 60)
-    return f"{minutes}:{seconds:02d}"
+    return minutes(float(clock.seconds(score, end)[0]))
+
+
+def minutes(seconds: float) -> str:
+    """Seconds as minutes and seconds, "3:07"."""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def key(score: Score) -> str:

@@ -24,6 +24,7 @@ from jaxaccomp.errors import RenderError
 from jaxaccomp.music.melody import Choice
 from jaxaccomp.music.midi import Score
 from jaxaccomp.report import audio, clock, facts, pianoroll, segments, stems
+from jaxaccomp.report.bars import bars
 from jaxaccomp.report.scores import in_words
 from jaxaccomp.report.stems import Stem
 
@@ -199,7 +200,7 @@ def _notes(stem: Stem) -> list[list[float | int]]:
 def _bars(versions: Sequence[Version]) -> dict[str, list[float]]:
     """When bars and beats begin, in seconds, to the end of the longest version."""
     longest = max((version.score for version in versions), key=audio.length_s)
-    grid = pianoroll.bars(longest)
+    grid = bars(longest)
     return {
         "bars": np.round(clock.seconds(longest, grid.bar_ticks), 3).tolist(),
         "beats": np.round(clock.seconds(longest, grid.beat_ticks), 3).tolist(),

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from jaxaccomp.music import melody as melodies
 from jaxaccomp.music.midi import Score
 from jaxaccomp.music.tokens import DRUM_CLASSES, DRUM_NAMES
 from jaxaccomp.music.trio import BASS_PROGRAMS
+from jaxaccomp.report import clock, facts
+from jaxaccomp.report.bars import Bars, bars
 
 COLOURS = {"melody": "#d62728", "bass": "#1f77b4", "drums": "#8c564b", "other": "#b8b8b8"}
 """The write-up's red, blue and brown; whatever else plays is grey."""
@@ -23,40 +25,6 @@ MOST_SYSTEMS = 8
 LANE = {pitch: lane for lane, pitches in enumerate(DRUM_CLASSES) for pitch in pitches}
 """Lane of each percussion pitch that belongs to a drum class."""
 _WIDTH, _STAFF_HEIGHT = 15.0, 2.0  # inches
-
-
-class Bars(NamedTuple):
-    """Where bars and beats lie, in ticks."""
-
-    bar_ticks: np.ndarray
-    """Beginning of each bar, and the end of the last one."""
-    beat_ticks: np.ndarray
-    """Beginning of each beat, bars' own beginnings included."""
-
-    @property
-    def count(self) -> int:  # ty: ignore[incompatible-property-override]
-        """Number of bars."""
-        return len(self.bar_ticks) - 1
-
-
-def bars(score: Score, end_tick: int | None = None) -> Bars:
-    """The bars of a Score, under all its metres, up to the one in which `end_tick` (its last note's end) falls."""
-    end = max(int(score.notes["end"].max(initial=1)) if end_tick is None else end_tick, 1)
-    metres = score.metres[score.metres["tick"] < end]
-    bar_ticks: list[np.ndarray] = []
-    beat_ticks: list[np.ndarray] = []
-    until = 0.0
-    for number, (tick, numerator, denominator) in enumerate(metres.tolist()):
-        beat = score.ticks_per_quarter * 4 / denominator
-        if denominator >= 8 and numerator > 3 and numerator % 3 == 0:
-            beat *= 3
-        length = score.ticks_per_quarter * 4 * numerator / denominator
-        last = number + 1 == len(metres)
-        stop = end if last else int(metres["tick"][number + 1])
-        bar_ticks.append(np.arange(tick, stop, length))
-        until = bar_ticks[-1][-1] + length if last else stop
-        beat_ticks.append(np.arange(tick, until, beat))
-    return Bars(np.append(np.concatenate(bar_ticks), until), np.concatenate(beat_ticks))
 
 
 def roles(score: Score, melody: int | None = None) -> dict[int, str]:
@@ -168,9 +136,9 @@ def _page(
             else:
                 _pitch_staff(ax, score, voice, pitch_range)
                 ax.set_ylabel(name or "pitch")
-        axes[-1].set_xlabel("bar")
+        _label_bars(axes[-1], scores[-1], grid, system)
     shown = [role for role in COLOURS if any(role in voice.values() for voice in voices)]
-    figure.suptitle(title, x=0.01, horizontalalignment="left")
+    figure.suptitle(f"{title}   {facts.line(scores[-1])}", x=0.01, horizontalalignment="left", fontsize=11)
     figure.legend(
         handles=[Patch(color=COLOURS[role], label=role) for role in shown], loc="outside upper right", ncols=len(shown)
     )
@@ -183,11 +151,23 @@ def _lines(ax: Any, grid: Bars, system: range, width: int) -> None:
     ax.set_xlim(first, first + (last - first) * width / len(system))
     beats = grid.beat_ticks[(grid.beat_ticks >= first) & (grid.beat_ticks < last)]
     lines = grid.bar_ticks[system.start : system.stop + 1]
-    step = max(1, len(system) // 32)
-    ax.set_xticks(lines[:-1:step], [str(number + 1) for number in system][::step])
     ax.vlines(beats, 0, 1, transform=ax.get_xaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
     ax.vlines(lines, 0, 1, transform=ax.get_xaxis_transform(), color="0.7", linewidth=0.9, zorder=0)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _label_bars(ax: Any, score: Score, grid: Bars, system: range) -> None:
+    """Numbers of bars, and below every fourth of them when it begins."""
+    step = max(1, len(system) // 32)
+    shown = list(system)[::step]
+    starts = grid.bar_ticks[shown]
+    times = map(facts.minutes, clock.seconds(score, starts).tolist())
+    labels = [
+        f"{bar + 1}\n{time}" if n % 4 == 0 else str(bar + 1)
+        for n, (bar, time) in enumerate(zip(shown, times, strict=True))
+    ]
+    ax.set_xticks(starts, labels)
+    ax.set_xlabel("bar, and minutes and seconds")
 
 
 def _pitch_staff(ax: Any, score: Score, voice: dict[int, str], pitch_range: tuple[int, int]) -> None:
@@ -203,11 +183,11 @@ def _pitch_staff(ax: Any, score: Score, voice: dict[int, str], pitch_range: tupl
 
 def _drum_staff(ax: Any, score: Score, voice: dict[int, str]) -> None:
     notes = _notes_of(score, voice, "drums")
-    lanes = np.array([LANE.get(pitch, -1) for pitch in notes["pitch"].tolist()], np.int64)
-    starts = notes["start"][lanes >= 0]
-    _boxes(ax, starts, starts + score.ticks_per_quarter // 5, lanes[lanes >= 0], "drums")
-    ax.set_ylim(-0.7, len(DRUM_NAMES) - 0.3)
-    ax.set_yticks(range(len(DRUM_NAMES)), DRUM_NAMES, fontsize=7)
+    lanes = np.array([LANE.get(pitch, len(DRUM_NAMES)) for pitch in notes["pitch"].tolist()], np.int64)
+    used, places = np.unique(lanes, return_inverse=True)
+    _boxes(ax, notes["start"], notes["start"] + score.ticks_per_quarter // 5, places, "drums")
+    ax.set_ylim(-0.7, len(used) - 0.3)
+    ax.set_yticks(range(len(used)), [(*DRUM_NAMES, "other")[lane] for lane in used], fontsize=7)
 
 
 def _boxes(ax: Any, starts: np.ndarray, ends: np.ndarray, heights: np.ndarray, role: str) -> None:

@@ -19,17 +19,17 @@ def test_describes_a_file(show):
     code, out, err = show(demos.path("rising-sun"))
     assert (code, err) == (0, "")
     whole, melody, chords = out.splitlines()
-    assert "49 bars of 6/8, 112 quarter notes a minute, 1:19 min" in whole
+    assert "49 bars of 6/8, 112 quarter notes a minute, A minor, 1:19 min" in whole
     assert melody.split()[:4] == ["0", "Melody", "program", "65"]
-    assert "← the tune: " in melody
+    assert "← the melody: " in melody
     assert "Chords" in chords
-    assert "the tune" not in chords
+    assert "the melody" not in chords
 
 
 def test_tempo_maps_and_forced_melodies(show):
     assert "120 to 160 quarter notes a minute" in show(demos.path("mountain-king"))[1]
     _, out, _ = show(demos.path("saints"), "--melody", "Chords")
-    assert "the tune: asked for by name" in out.splitlines()[2]
+    assert "the melody: asked for by name" in out.splitlines()[2]
 
 
 def test_a_bad_file_does_not_keep_the_others_from_being_shown(show, tmp_path):
@@ -48,6 +48,21 @@ def test_plots_go_where_asked(show, tmp_path):
     assert code == 0
     assert f"drew {tmp_path / 'saints.png'}" in out
     assert (tmp_path / "saints.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_folders_are_shown_file_by_file(show, tmp_path):
+    for name in ("a/saints.mid", "b/saints.MID"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(demos.path("saints"), tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    code, out, _ = show(tmp_path, "--plot", "--out", tmp_path / "pictures")
+    assert code == 0
+    assert out.count("49 bars of 4/4") == 2
+    assert (tmp_path / "pictures" / "a" / "saints.png").exists()
+    assert (tmp_path / "pictures" / "b" / "saints.png").exists()
+    code, _, err = show(tmp_path / "empty")
+    assert code == 2
+    assert "no MIDI file in this folder" in err
 
 
 def test_usage_errors(show, tmp_path):
