@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +30,7 @@ RECORD = ".bucket.json"
 """In a folder that stands for one on a bucket: its address and what it holds."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _PIECE = 1 << 20
+_SEND_EVERY_S = 30.0
 
 
 class Stored(NamedTuple):
@@ -155,22 +157,85 @@ def fetch(url: Any, target: Path, stored: Stored) -> Path:
 
 
 def send(source: Path, url: Any, last: Iterable[str] = ()) -> None:
-    """Copies a file, or all files of a folder, to a bucket.
+    """Copies a file, or all files of a folder, to a bucket; what is there already, byte for byte, is not sent again.
+
+    Hidden files and folders stay here.
 
     Args:
         source: file or folder of this machine.
         url: where it goes.
         last: names in the folder that go last, since they say that the others are whole.
     """
+    held = listing(url)
     with reaching(url):
         system, root = _system(url)
         if source.is_file():
-            system.put_file(str(source), root)
+            if source.name not in held or not _is(source, held[source.name]):
+                system.put_file(str(source), root)
             return
         late = list(last)
         names = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
         for name in sorted(names, key=lambda name: (name in late, name)):
-            system.put_file(str(source / name), f"{root}/{name}")
+            hidden = any(part.startswith(".") for part in name.split("/")) and name not in late
+            if not hidden and (name not in held or not _is(source / name, held[name])):
+                system.put_file(str(source / name), f"{root}/{name}")
+
+
+def here(path: str | os.PathLike, kind: str) -> Path:
+    """A path of this machine as it is; for one on a bucket, a copy of that file or folder.
+
+    Args:
+        path: a file or a folder.
+        kind: what it is, a word for the cache's folder.
+
+    Raises:
+        RemoteError: it cannot be read, or nothing is there.
+    """
+    if not is_remote(path):
+        return Path(path)
+    url = os.fspath(path).rstrip("/")
+    held = listing(url)
+    name = url.rsplit("/", 1)[1]
+    with reaching(url):
+        system, root = _system(url)
+        single = list(held) == [name] and system.isfile(root)
+    if single:
+        return fetch(url, stand_in(url, kind) / name, held[name])
+    if not held:
+        raise RemoteError(f"{url}: nothing is there; check the address")
+    return mirror(url, kind)
+
+
+@contextlib.contextmanager
+def writable(path: str | os.PathLike | None, kind: str) -> Iterator[Path | None]:
+    """A folder of this machine as it is; for one on a bucket, a copy of it whose changes are sent every half minute.
+
+    Args:
+        path: the folder, or None, which comes back.
+        kind: what it is, a word for the cache's folder.
+
+    Raises:
+        RemoteError: it cannot be read or written.
+    """
+    if path is None or not is_remote(path):
+        yield None if path is None else Path(path)
+        return
+    folder = mirror(path, kind)
+    ended = threading.Event()
+
+    def send_changes() -> None:
+        while not ended.wait(_SEND_EVERY_S):
+            with contextlib.suppress(RemoteError):  # said at the end, if it is still so
+                send(folder, path)
+
+    thread = threading.Thread(target=send_changes, name="sender", daemon=True)
+    thread.start()
+    try:
+        yield folder
+    finally:
+        ended.set()
+        thread.join()
+        send(folder, path)
 
 
 def read_text(url: Any) -> str | None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from jaxaccomp.arrays import PARTS, STEPS
 from jaxaccomp.data import codec, shards, staging, windows
+from jaxaccomp.data.publishing import Publication
 from jaxaccomp.errors import CheckpointError, DatasetError
 from jaxaccomp.models import musicvae
 from jaxaccomp.weights import checkpoint
@@ -49,7 +51,7 @@ def columns(latent_size: int) -> codec.Columns:
 def build(
     source: str | os.PathLike,
     checkpoint_path: str | os.PathLike,
-    out: Path,
+    out: str | os.PathLike,
     *,
     batch_size: int = BATCH_SIZE,
     limit: int | None = None,
@@ -61,7 +63,7 @@ def build(
     Args:
         source: folder of the dataset of windows.
         checkpoint_path: folder or name of a checkpoint.
-        out: the dataset goes to `out/trio_latents/1.0.0`; all processes must see it.
+        out: the dataset goes to `out/trio_latents/1.0.0`, here or on a bucket; all processes must see it.
         batch_size: windows that each device encodes at a time.
         limit: at most so many windows of each song, spread over the song.
         shard_count: shards of each split; default one for each 4,096 windows.
@@ -79,21 +81,25 @@ def build(
     latent_size = checkpoint.shapes(checkpoint_path)[0].musicvae.latent_size
     options = {"windows": metadata["identity"], "checkpoint": print_, "limit": limit, "shards": shard_count}
     identity = hashlib.sha256(json.dumps(options).encode()).hexdigest()
-    folder = shards.folder_of(out, NAME)
+    publication = Publication(out, NAME)
+    folder, first = publication.folder, jax.process_index() == 0
+    building = folder.parent / f".building-{identity[:16]}"
+    publication.take_up(building, identity, first)
     splits = {split: shards.open_split(source, split, memory_bytes=0) for split in metadata["shard_lengths"]}
     rows = {split: _rows(data, limit) for split, data in splits.items()}
     if not folder.exists():
-        building = folder.parent / f".building-{identity[:16]}"
-        if jax.process_index() == 0:
-            building.mkdir(parents=True, exist_ok=True)
+        building.mkdir(parents=True, exist_ok=True)
+        if first:
             shards.clear(building)
         _meet("latents: start")
         shard_lengths = {
             split: shards.lengths(len(chosen), shard_count, EXAMPLES_PER_SHARD) for split, chosen in rows.items()
         }
-        _write_shards(building, splits, rows, shard_lengths, checkpoint_path, latent_size, batch_size, progress)
+        encoder = partial(Encoder, checkpoint_path, batch_size)
+        _write_shards(publication, building, splits, rows, shard_lengths, encoder, columns(latent_size), progress)
         _meet("latents: encoded")
-        if jax.process_index() == 0:
+        if first:
+            publication.take_up(building, identity)  # what the others have sent
             _write_songs(building, splits, limit)
             place = str(checkpoint.resolve(checkpoint_path))
             record = options | {"identity": identity, "latent_size": latent_size, "checkpoint_path": place}
@@ -101,6 +107,11 @@ def build(
             shards.write_metadata(building, NAME, columns(latent_size), shard_lengths, DESCRIPTION, record)
             building.rename(folder)
         _meet("latents: written")
+    if first:
+        publication.finish()
+    _meet("latents: finished")
+    if not folder.exists():  # another machine's
+        publication.take_up(building, identity)
     stored = shards.read_metadata(folder)
     if stored.get("identity") != identity:
         raise DatasetError(
@@ -108,7 +119,7 @@ def build(
             "or choose another --out"
         )
     counts = {split: sum(stored["shard_lengths"].get(split, [])) for split in shards.SPLITS}
-    return {"folder": str(folder), "windows": counts, "latent_size": latent_size}
+    return {"folder": publication.address, "windows": counts, "latent_size": latent_size}
 
 
 def checkpoint_of(source: str | os.PathLike) -> Path:
@@ -180,13 +191,13 @@ def _rows(data: shards.Split, limit: int | None) -> np.ndarray:
 
 
 def _write_shards(
+    publication: Publication,
     folder: Path,
     splits: dict[str, shards.Split],
     rows: dict[str, np.ndarray],
     shard_lengths: dict[str, list[int]],
-    checkpoint_path: str | os.PathLike,
-    latent_size: int,
-    batch_size: int,
+    make_encoder: Callable[[], Encoder],
+    schema: codec.Columns,
     progress: Callable[..., Any],
 ) -> None:
     everything = list(shards.written(folder, NAME, shard_lengths))
@@ -194,14 +205,14 @@ def _write_shards(
     todo = [(split, shard, file) for split, shard, file, there in mine if not there]
     if not todo:
         return
-    encoder = Encoder(checkpoint_path, batch_size)
-    schema = columns(latent_size)
+    encoder = make_encoder()
     total = sum(shard_lengths[split][shard] for split, shard, _ in todo)
     with progress(total=total, desc="encoding", unit="window", disable=None) as bar:
         for split, shard, file in todo:
             wanted = shards.rows_of(shard_lengths[split], shard)
             chosen = rows[split][wanted.start : wanted.stop]
             shards.write_shard(file, schema, _examples(encoder, splits[split], chosen))
+            publication.send_shard(file)
             bar.update(len(chosen))
 
 

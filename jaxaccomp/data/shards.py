@@ -81,7 +81,7 @@ def write_shard(file: Path, columns: codec.Columns, examples: Iterable[dict]) ->
 
 
 @contextlib.contextmanager
-def writing(path: Path, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+def writing(path: str | os.PathLike, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
     """Tells what cannot be written, and why, in one sentence.
 
     Raises:

@@ -7,6 +7,7 @@ split they lie; the shards are written. The dataset's folder appears under its o
 
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from jaxaccomp import config as configs
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.data import clusters, shards, staging
+from jaxaccomp.data.publishing import Publication
 from jaxaccomp.data.staging import Archive, WindowsConfig, WindowsJob
 from jaxaccomp.errors import DatasetError
 from jaxaccomp.files import MIDI_SUFFIXES
@@ -78,7 +80,7 @@ class WindowedSong:
 
 def build(
     source: Path,
-    out: Path,
+    out: str | os.PathLike,
     config: WindowsConfig,
     *,
     workers: int = 1,
@@ -90,7 +92,7 @@ def build(
 
     Args:
         source: folder of MIDI files.
-        out: the dataset goes to `out/trio_windows/1.0.0`.
+        out: the dataset goes to `out/trio_windows/1.0.0`, here or on a bucket.
         config: which windows to take.
         workers: processes.
         shard_count: shards of each split; default one for each 32,768 windows.
@@ -111,9 +113,11 @@ def build(
         raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(MIDI_SUFFIXES)}")
     options = configs.to_json(config) | {"shards": shard_count, "format": staging.FORMAT}
     identity = _digest([options, [(name, status.st_size if status else None) for name, status in files]])
-    folder = shards.folder_of(out, NAME)
+    publication = Publication(out, NAME)
+    folder = publication.folder
+    publication.take_up(None, identity)
     if folder.exists():
-        return _finished(folder, identity)
+        return _finished(publication, identity)
     stage_folder = folder.parent / f".staging-{_digest(options)[:16]}"
     archives = _stage(source, files, config, stage_folder, engine, progress)
     songs, ledger = _plan(files, archives)
@@ -131,7 +135,7 @@ def build(
     _write_lines(building / LEDGER, ledger)
     shards.write_metadata(building, NAME, COLUMNS, shard_lengths, DESCRIPTION, options | {"identity": identity})
     building.rename(folder)
-    return _finished(folder, identity)
+    return _finished(publication, identity)
 
 
 def _in_workers(
@@ -280,18 +284,20 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _finished(folder: Path, identity: str) -> dict[str, Any]:
+def _finished(publication: Publication, identity: str) -> dict[str, Any]:
+    folder = publication.folder
     if shards.read_metadata(folder).get("identity") != identity:
         raise DatasetError(
             f"{folder}: holds a dataset made of other files or with other options; remove it or choose another --out"
         )
     for leftover in folder.parent.glob(".*"):
         shutil.rmtree(leftover)
+    publication.finish()
     with (folder / LEDGER).open() as lines:
         files = Counter(_outcome(json.loads(line)) for line in lines)
     counts = shards.read_metadata(folder)["shard_lengths"]
     windows = {split: sum(counts.get(split, [])) for split in shards.SPLITS}
-    return {"folder": str(folder), "windows": windows, "files": dict(sorted(files.items()))}
+    return {"folder": publication.address, "windows": windows, "files": dict(sorted(files.items()))}
 
 
 def _outcome(line: dict[str, Any]) -> str:

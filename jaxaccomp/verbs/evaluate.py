@@ -8,12 +8,13 @@ figures; --results takes figures measured before instead of measuring.
 import argparse
 import json
 import math
+import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-from jaxaccomp import files
+from jaxaccomp import files, remote
 from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import DatasetError, UsageError
 
@@ -24,7 +25,9 @@ LIMIT = 2000
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares what to measure, how, and what to make of it."""
     parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="dataset of latents, as `latents --out` wrote it")
+    parser.add_argument(
+        "--data", type=remote.path, metavar="DIR", help="dataset of latents, as `latents --out` wrote it"
+    )
     parser.add_argument("--split", default="test", metavar="S[,S]", help="splits to measure on (default: test)")
     parser.add_argument(
         "--limit", type=int, default=LIMIT, metavar="N", help=f"windows at most; 0 is all (default: {LIMIT})"
@@ -51,11 +54,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="of the decoders' products (default: %(default)s)"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where the figures go, as JSON")
+    parser.add_argument("--out", type=remote.path, metavar="FILE", help="where the figures go, as JSON")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of tables")
     parser.add_argument("--results", type=Path, metavar="FILE", help="take the figures from here, do not measure")
     card = parser.add_argument_group("the model card")
-    card.add_argument("--card", type=Path, metavar="FILE", help="where to write it")
+    card.add_argument("--card", type=remote.path, metavar="FILE", help="where to write it")
     card.add_argument("--baseline", type=Path, metavar="FILE", help="figures of another surrogate to show beside")
     card.add_argument("--about", type=Path, metavar="FILE", help="text on data, licences and limits to put into it")
     card.add_argument("--run", type=Path, action="append", metavar="WORKDIR", help="a run that trained it; repeatable")
@@ -195,10 +198,13 @@ def _text(path: Path) -> str:
         raise DatasetError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _write(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+def _write(path: os.PathLike, text: str) -> None:
+    """Writes a text file whole or not at all, here or on a bucket."""
+    if remote.is_remote(path):
+        remote.write_text(path, text)
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxaccomp import remote
 from jaxaccomp.arrays import BARS
 from jaxaccomp.collection.run import CollectionConfig
 from jaxaccomp.config import DTYPES
@@ -31,9 +32,11 @@ _MOMENT = 64
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares inputs, how to play, and what to make of the result."""
-    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="MIDI files, or folders of them")
+    parser.add_argument("inputs", nargs="*", type=remote.path, metavar="INPUT", help="MIDI files, or folders of them")
     parser.add_argument("--demo", metavar="NAME", help="play one of the tunes that come along; `list` tells them")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder of the results (one song: default {_OUT}/)")
+    parser.add_argument(
+        "--out", type=remote.path, metavar="DIR", help=f"folder of the results (one song: default {_OUT}/)"
+    )
     parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
 
     play = parser.add_argument_group("how to play")
@@ -92,6 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
             "give MIDI files or folders, or --demo NAME" if not arguments.demo else "--demo takes no INPUT"
         )
     config = flags.build(CollectionConfig, arguments)
+    arguments.inputs = [remote.here(path, "songs") for path in arguments.inputs]
+    with remote.writable(arguments.out, "results") as arguments.out:
+        return _play(arguments, config)
+
+
+def _play(arguments: argparse.Namespace, config: CollectionConfig) -> int:
     if arguments.demo or _is_single(arguments.inputs):
         return _play_one(arguments)
     return _play_collection(arguments, config)

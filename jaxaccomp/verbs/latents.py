@@ -6,20 +6,21 @@ same command is given again.
 """
 
 import argparse
-from pathlib import Path
+import contextlib
 
+from jaxaccomp import remote
 from jaxaccomp.errors import DatasetError, UsageError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     parser.add_argument(
-        "--windows", type=Path, required=True, metavar="DIR", help="dataset of windows, as `windows` wrote it"
+        "--windows", type=remote.path, required=True, metavar="DIR", help="dataset of windows, as `windows` wrote it"
     )
     parser.add_argument(
         "--checkpoint", required=True, metavar="C", help="checkpoint folder, or a name such as trio-small"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the dataset goes")
+    parser.add_argument("--out", type=remote.path, required=True, metavar="DIR", help="where the dataset goes")
     parser.add_argument(
         "--limit",
         type=int,
@@ -50,9 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.owns_process:
         runtime.restart_with_device_for_each_core(arguments.batch_size * runtime.MOST_DEVICES)
     runtime.use_compilation_cache()
+    from jaxaccomp import cluster, locks
     from jaxaccomp.data import latents, shards
+    from jaxaccomp.data.publishing import Publication
 
-    with shards.writing(arguments.out):
+    out = Publication(arguments.out, latents.NAME).out
+    alone = locks.locked(out, DatasetError) if cluster.index() == 0 else contextlib.nullcontext()
+    with shards.writing(arguments.out), alone:
         summary = latents.build(
             arguments.windows,
             arguments.checkpoint,
@@ -65,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise DatasetError(
             f"{arguments.windows}: holds no windows, so there are no latents; give `windows` other songs"
         )
+    if cluster.index():
+        return 0
     print(summary["folder"])
     counts = ", ".join(f"{split} {count:,}" for split, count in summary["windows"].items())
     print(f"  windows  {counts}; z of {summary['latent_size']} dimensions")

@@ -7,7 +7,7 @@ first; an interrupted download continues when the command is repeated. Layer siz
 import argparse
 from pathlib import Path
 
-from jaxaccomp import files
+from jaxaccomp import files, remote
 from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import UsageError
 
@@ -15,7 +15,7 @@ from jaxaccomp.errors import UsageError
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `port`."""
     parser.add_argument("source", metavar="SRC", help="a .tar archive, a folder, a prefix, or an http(s) address")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the checkpoint folder to write")
+    parser.add_argument("--out", type=remote.path, metavar="DIR", help="the checkpoint folder to write")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the arrays on disk (default: float32)")
     parser.add_argument("--sha256", metavar="HEX", help="what the fetched or given archive's SHA-256 must be")
     parser.add_argument(
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         path = download.fetch(source, arguments.downloads, arguments.sha256)
         print(f"fetched {source} to {path}; it is no longer needed after this")
     else:
-        path = Path(source)
+        path = remote.here(source if remote.scheme(source) is None else remote.path(source), "sources")
         if arguments.sha256 is not None:
             download.check(source, path, arguments.sha256)
     config, params = porting.port(path, ignore_extra=arguments.ignore_extra)
@@ -54,8 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"read {len(leaves)} variables, {sum(leaf.size for leaf in leaves):,} parameters")
     if arguments.out is not None:
         provenance = {"source": source, "sha256": download.sha256_of(*tensorbundle.Bundle(path).files)}
-        checkpoint.save(arguments.out, config, params, dtype=arguments.dtype, provenance=provenance)
-        print(f"wrote {arguments.out}, fingerprint {checkpoint.fingerprint(arguments.out)}")
+        out = remote.stand_in(arguments.out, "written") if remote.is_remote(arguments.out) else arguments.out
+        checkpoint.save(out, config, params, dtype=arguments.dtype, provenance=provenance)
+        if remote.is_remote(arguments.out):
+            remote.replace_folder(out, arguments.out, checkpoint.RECORD)
+        print(f"wrote {arguments.out}, fingerprint {checkpoint.fingerprint(out)}")
     if arguments.verify is not None:
         from jaxaccomp.evaluation import parity
 

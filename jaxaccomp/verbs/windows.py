@@ -7,8 +7,8 @@ A run that was interrupted continues when the same command is given again.
 import argparse
 import os
 import sys
-from pathlib import Path
 
+from jaxaccomp import locks, remote
 from jaxaccomp.data.staging import WindowsConfig
 from jaxaccomp.errors import DatasetError, UsageError
 from jaxaccomp.verbs import flags
@@ -16,8 +16,10 @@ from jaxaccomp.verbs import flags
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
-    parser.add_argument("source", type=Path, metavar="MIDI_DIR", help="folder of .mid and .midi files, at any depth")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the dataset goes")
+    parser.add_argument(
+        "source", type=remote.path, metavar="MIDI_DIR", help="folder of .mid and .midi files, at any depth"
+    )
+    parser.add_argument("--out", type=remote.path, required=True, metavar="DIR", help="where the dataset goes")
     flags.add(parser, WindowsConfig, "windows of a song")
     work = parser.add_argument_group("how the work is done")
     work.add_argument(
@@ -40,6 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Builds the dataset and says what is in it."""
     from jaxaccomp.data import shards, windows
+    from jaxaccomp.data.publishing import Publication
 
     for name in ("workers", "shards"):
         value = getattr(arguments, name)
@@ -51,9 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
         from jaxaccomp.data import beam
 
         engine = beam.engine(arguments.beam_runner, arguments.beam_options)
-    with shards.writing(arguments.out):
+    source = remote.here(arguments.source, "songs")
+    out = Publication(arguments.out, windows.NAME).out
+    with shards.writing(arguments.out), locks.locked(out, DatasetError):
         summary = windows.build(
-            arguments.source,
+            source,
             arguments.out,
             config,
             workers=arguments.workers,
