@@ -25,6 +25,7 @@ VERBS = {
     "windows": "cut MIDI files into a dataset of 16-bar trio windows",
     "latents": "encode a dataset of windows into a dataset of posteriors",
     "evaluate": "measure a checkpoint on held-out latents",
+    "describe": "say what a checkpoint, a training run or a dataset is",
     "bench": "measure throughput against this machine's own peak",
     "show": "draw and describe MIDI files",
     "export": "write a checkpoint for other programs: NumPy, safetensors, StableHLO",
@@ -123,6 +124,8 @@ def _module(verb: str) -> ModuleType:
             from jaxaccomp.verbs import latents as module
         case "evaluate":
             from jaxaccomp.verbs import evaluate as module
+        case "describe":
+            from jaxaccomp.verbs import describe as module
         case "bench":
             from jaxaccomp.verbs import bench as module
         case "show":
