@@ -8,7 +8,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
 
 from jaxaccomp.errors import ConfigError
@@ -165,7 +165,10 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _coerce(next(a for a in arguments if a is not type(None)), value, where)
+        first, *others = (argument for argument in arguments if argument is not type(None))
+        if any(isinstance(other, type) and type(value) is other for other in others):
+            return value
+        return _coerce(first, value, where)
     if dataclasses.is_dataclass(hint):
         return from_json(hint, value, where)
     if origin is Literal:
@@ -174,8 +177,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         require(isinstance(value, list | tuple), f"{where}: expected a list, got {value!r}")
         return tuple(_coerce(arguments[0], item, where) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint in (int, float) and isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool):
+        return hint(value)
     good = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     require(good, f"{where}: expected {hint.__name__}, got {value!r}")
     return value

@@ -128,14 +128,14 @@ def _with_comment(score: midi.Score, text: str) -> bytes:
 
 def _compile(checkpoint: str, batch_size: int) -> None:
     """Lets each device compile its programs for a full batch, so that a short run is timed like a long one."""
-    from jaxaccomp.collection.decoders import DeviceDecoders, Music
-    from jaxaccomp.generate import accompanist
+    from jaxaccomp.collection.decoders import DeviceDecoders
     from jaxaccomp.generate.batcher import Batcher, PendingTake
+    from jaxaccomp.generate.options import PlayOptions
 
-    music = Music(temperature=accompanist.resolve_temperature(None, Music().parts))
-    band = DeviceDecoders.on_all_devices(checkpoint, music, batch_size)
+    options = PlayOptions()
+    band = DeviceDecoders.on_all_devices(checkpoint, options, batch_size)
     for decode in band.decoders:
-        batcher = Batcher(band.batch_size, music.parts)
+        batcher = Batcher(band.batch_size, band.scorer, options)
         batcher.add(PendingTake(np.zeros((band.batch_size, STEPS), np.int32), np.zeros(2, np.uint32)))
         decode(batcher.next_batch()).fetched()
 

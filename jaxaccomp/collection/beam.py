@@ -5,6 +5,7 @@ damaged file costs that file here too, and the notes are the same. Needs the ext
 """
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -41,14 +42,12 @@ class Accompany(beam.DoFn):
     def setup(self) -> None:
         """Starts the worker and loads the model."""
         self._workers = Workers(1, **self._limits, preload=[songfile.__name__])
-        self._decoders = self._load()
+        self._model = self._load()
 
     def process(self, orders: Sequence[Order]) -> Iterator[str]:  # ty: ignore[incompatible-method-override]
         """Settles some songs."""
         entries: list[Entry] = []
-        Pipeline(self._workers, self._decoders.decoders, self._decoders.batch_size, self._settings, entries.append).run(
-            orders
-        )
+        Pipeline(self._workers, self._model, self._settings, entries.append).run(orders)
         for entry in entries:
             yield json.dumps(entry)
 
@@ -93,7 +92,7 @@ def run(
         bundles.append(bundle)
     lines = settings.staging / "entries"
     try:
-        pipeline = beam.Pipeline(options=PipelineOptions(options.split(), runner=runner))
+        pipeline = beam.Pipeline(options=PipelineOptions(shlex.split(options), runner=runner))
         (
             pipeline
             | "songs" >> beam.Create(bundles)

@@ -1,43 +1,16 @@
-"""The model on every local device, loaded when the first batch comes, and what it plays by."""
+"""The model on every local device, loaded when the first batch comes."""
 
-import hashlib
-import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jaxaccomp.config import DTYPES, require, to_json
+import numpy as np
+
 from jaxaccomp.generate.batcher import Batch, Decoded
-
-_REVISION = 3
-"""Of what the program plays; raised when the same song with the same options would get other notes."""
-
-
-@dataclass(frozen=True)
-class Music:
-    """What decides the notes, beside the song and the checkpoint; see `collection.run`."""
-
-    seed: int = 0
-    temperature: tuple[float, ...] = ()
-    parts: tuple[str, ...] = ("bass", "drums")
-    keep: str = "melody"
-    melody: str | int = "default"
-    spread: float = 1.0
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        require(
-            0 < len(set(self.parts)) == len(self.parts) and set(self.parts) <= {"bass", "drums"},
-            f"parts must be bass, drums or both, got {', '.join(self.parts) or 'none'}",
-        )
-        require(self.dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
-        require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
-
-    def digest(self) -> str:
-        """16 hex digits that differ where notes may."""
-        return hashlib.sha256(json.dumps([_REVISION, to_json(self)]).encode()).hexdigest()[:16]
+from jaxaccomp.generate.options import PlayOptions
+from jaxaccomp.generate.scoring import Scores, TakeScorer
 
 
 @dataclass(frozen=True)
@@ -46,64 +19,72 @@ class DeviceDecoders:
 
     Attributes:
         decoders: for each device, what hands it a batch and returns what is played to be.
+        scorer: what an attempt is worth.
         batch_size: windows in a batch.
     """
 
     decoders: list[Callable[[Batch], Decoded]]
+    scorer: TakeScorer
     batch_size: int
 
     @classmethod
-    def on_all_devices(cls, checkpoint: str, music: Music, batch_size: int = 0) -> "DeviceDecoders":
+    def on_all_devices(cls, checkpoint: str, options: PlayOptions, batch_size: int = 0) -> "DeviceDecoders":
         """A band that loads its model when it is first asked to play, so that songs can be read meanwhile.
 
         Args:
             checkpoint: name or path.
-            music: how to play.
+            options: how to play.
             batch_size: windows in a batch; 0 for the sampler's largest block.
         """
         import jax
 
         from jaxaccomp.generate.decoding import blocks
 
-        model = _Model(checkpoint, music.dtype)
-        decoders = [partial(_decode, model, device, music) for device in jax.local_devices()]
-        return cls(decoders, batch_size or blocks.sizes()[-1])
+        model = _Model(checkpoint, options)
+        decoders = [partial(model.decode, device) for device in jax.local_devices()]
+        return cls(decoders, model.score, batch_size or blocks.sizes()[-1])
 
 
 class _Model:
-    """A checkpoint, read once for all devices."""
+    """A checkpoint, read once for all devices, when it is first needed."""
 
-    def __init__(self, checkpoint: str, dtype: str):
-        self._checkpoint = checkpoint
-        self._dtype = dtype
+    def __init__(self, checkpoint: str, options: PlayOptions):
+        self._checkpoint, self._options = checkpoint, options
         self._lock = threading.Lock()
         self._loaded: Any = None
-        self._players: dict[Any, Any] = {}
+        self._scorer: TakeScorer | None = None
+        self._on_device: dict[Any, Any] = {}
 
-    def on(self, device: Any) -> Any:
+    def decode(self, device: Any, batch: Batch) -> Decoded:
+        """Hands a batch to a device."""
+        import jax
+
+        with jax.default_device(device):
+            return self._accompanist(device).play(*batch.rows, options=self._options)
+
+    def score(self, melody_BL: np.ndarray, tokens_BLP: np.ndarray, parts: Sequence[str]) -> Scores:
+        """The `TakeScorer` of the checkpoint and the options."""
+        with self._lock:
+            if self._scorer is None:
+                self._scorer = self._load().scorer(self._options)
+        return self._scorer(melody_BL, tokens_BLP, parts)
+
+    def _accompanist(self, device: Any) -> Any:
         """The accompanist whose parameters lie on this device."""
         import jax
 
-        from jaxaccomp.generate import accompanist
+        from jaxaccomp.generate.accompanist import Accompanist
 
         with self._lock:
-            if self._loaded is None:
-                self._loaded = accompanist.load(self._checkpoint, dtype=self._dtype)
-            if device not in self._players:
-                band = self._loaded
-                params = jax.device_put(band.params, device)
-                self._players[device] = accompanist.Accompanist(band.config, params, dtype=self._dtype)
-            return self._players[device]
+            if device not in self._on_device:
+                loaded = self._load()
+                params = jax.device_put(loaded.params, device)
+                self._on_device[device] = Accompanist(loaded.config, params, dtype=self._options.dtype)
+            return self._on_device[device]
 
+    def _load(self) -> Any:
+        from jaxaccomp.generate import accompanist
 
-def _decode(model: _Model, device: Any, music: Music, batch: Batch) -> Decoded:
-    import jax
-
-    with jax.default_device(device):
-        return model.on(device).play(
-            *batch.rows,
-            seed=music.seed,
-            temperature=music.temperature,
-            parts=music.parts,
-            spread=music.spread,
-        )
+        if self._loaded is None:
+            self._loaded = accompanist.load(self._checkpoint, dtype=self._options.dtype)
+        return self._loaded

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxaccomp.collection import songfile
+from jaxaccomp.collection.decoders import DeviceDecoders
 from jaxaccomp.collection.devices import Device
 from jaxaccomp.collection.manifest import DONE, FAILED, Entry
 from jaxaccomp.collection.songfile import ReadSong, SongSettings, Verdict, Written
 from jaxaccomp.errors import CollectionError
-from jaxaccomp.generate.batcher import Batch, Batcher, Decoded, PendingTake
+from jaxaccomp.generate.batcher import Batcher, PendingTake
 from jaxaccomp.processes import Job, JobFailure, Workers
 
 _AHEAD_BATCHES = 3
@@ -78,6 +79,21 @@ class _Bundle:
     late: list[Order] = field(default_factory=list)
     """Those that came when the writing had begun."""
     is_written: bool = False
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a reading job is for."""
+
+    order: Order
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """What a writing or copying job is for."""
+
+    bundle: _Bundle
 
 
 class Pipeline:
@@ -85,8 +101,7 @@ class Pipeline:
 
     Args:
         workers: processes that read and write.
-        decoders: for each device, what hands it a batch; see `Device`.
-        batch_size: windows in a batch.
+        model: on all devices.
         settings: of reading and writing.
         settle: is told the manifest's entry of each song.
         duplicate: the entry of a song of this content (hex digest) that was done before with these settings, or None.
@@ -95,16 +110,15 @@ class Pipeline:
     def __init__(
         self,
         workers: Workers,
-        decoders: Sequence[Callable[[Batch], Decoded]],
-        batch_size: int,
+        model: DeviceDecoders,
         settings: SongSettings,
         settle: Callable[[Entry], None],
         duplicate: Callable[[str], Entry | None] = lambda digest: None,
     ):
         self.timings = Timings()
         self._workers = workers
-        self._decoders = decoders
-        self._batcher = Batcher(batch_size, settings.parts)
+        self._decoders = model.decoders
+        self._batcher = Batcher(model.batch_size, model.scorer, settings.options)
         self._settings = settings
         self._settle = settle
         self._duplicate = duplicate
@@ -139,7 +153,10 @@ class Pipeline:
                 if not (more or self._workers.pending or any(device.pending for device in devices)):
                     break
                 for job, result in self._workers.results(others=[device.news for device in devices]):
-                    job.tag[0](*job.tag[1:], result)
+                    if isinstance(job.tag, _Reading):
+                        self._take_read(job.tag.order, result)
+                    else:
+                        self._written(job.tag.bundle, result)
                 for device in devices:
                     for batch, decoded in device.results():
                         for take in self._batcher.deliver(batch, decoded):
@@ -170,7 +187,7 @@ class Pipeline:
     def _read(self, order: Order) -> None:
         self._reading += 1
         arguments = (str(order.path), order.name, self._settings, order.known)
-        self._workers.submit(Job(songfile.read, arguments, tag=(self._take_read, order)))
+        self._workers.submit(Job(songfile.read, arguments, tag=_Reading(order)))
 
     def _take_read(self, order: Order, result: ReadSong | Verdict | JobFailure | str | None) -> None:
         self._reading -= 1
@@ -193,6 +210,7 @@ class Pipeline:
         duplicate = self._duplicate(song.sha256)
         if duplicate is not None:
             self.timings.duplicates += 1
+            bundle.scores = duplicate.get("scores", {})
             self._copy(bundle, duplicate["outputs"][0])
             return
         self._bundles[song.sha256] = bundle
@@ -201,16 +219,17 @@ class Pipeline:
     def _copy(self, bundle: _Bundle, source: str) -> None:
         outputs = [order.output for order in bundle.orders]
         arguments = (source, bundle.song.sha256, outputs, self._settings)
-        self._workers.submit(Job(songfile.copy, arguments, tag=(self._written, bundle)), urgent=True)
+        self._workers.submit(Job(songfile.copy, arguments, tag=_Writing(bundle)), urgent=True)
 
     def _write(self, take: PendingTake) -> None:
         bundle: _Bundle = take.tag
         bundle.is_written = True
+        bundle.scores = {name: round(score, 4) for name, score in take.scores.items()}
         self.timings.windows += len(take.melody_NL)
         outputs = [order.output for order in bundle.orders]
         song = (bundle.song.sha256, bundle.song.choice)
         arguments = (str(bundle.orders[0].path), *song, take.tokens_NLP, outputs, self._settings)
-        self._workers.submit(Job(songfile.write, arguments, tag=(self._written, bundle)), urgent=True)
+        self._workers.submit(Job(songfile.write, arguments, tag=_Writing(bundle)), urgent=True)
 
     def _written(self, bundle: _Bundle, result: Written | Verdict | JobFailure) -> None:
         verdicts = result.verdicts if isinstance(result, Written) else [result] * len(bundle.orders)
@@ -218,19 +237,21 @@ class Pipeline:
             if isinstance(verdict, Verdict) and verdict.code == songfile.DISK_FULL:
                 raise CollectionError(f"{self._settings.out}: {verdict.reason}")
             if verdict is None:
-                self._done(order, bundle.song, result.seconds / len(bundle.orders))
+                self._done(order, bundle, result.seconds / len(bundle.orders))
             else:
                 self._end(order, verdict)
         self._bundles.pop(bundle.song.sha256, None)
         for order in bundle.late:
             self._take(order, bundle.song)
 
-    def _done(self, order: Order, song: ReadSong, write_s: float) -> None:
+    def _done(self, order: Order, bundle: _Bundle, write_s: float) -> None:
         self.timings.write_s += write_s
+        song = bundle.song
         seconds = song.seconds + write_s
         self.timings.song(seconds, order.name)
         entry = {"input": order.name, "status": DONE, "reason": None, "code": None, "sha256": song.sha256}
-        self._settle({**entry, **song.facts, "outputs": [order.output], "seconds": round(seconds, 4)})
+        facts = {**song.facts, "scores": bundle.scores}
+        self._settle({**entry, **facts, "outputs": [order.output], "seconds": round(seconds, 4)})
 
     def _end(self, order: Order, result: Verdict | JobFailure) -> None:
         verdict = _verdict_on_failure(result) if isinstance(result, JobFailure) else result

@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from jaxaccomp import runtime
 from jaxaccomp.collection import inputs as inputs_
 from jaxaccomp.collection import manifest, songfile
-from jaxaccomp.collection.decoders import DeviceDecoders, Music
+from jaxaccomp.collection.decoders import DeviceDecoders
 from jaxaccomp.collection.inputs import Inputs
 from jaxaccomp.collection.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
 from jaxaccomp.collection.pipeline import Order, Pipeline, Timings
 from jaxaccomp.collection.songfile import RETRIED, SongSettings
 from jaxaccomp.config import require, setting
 from jaxaccomp.errors import CollectionError
+from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.processes import Workers
 
 
@@ -103,13 +105,8 @@ def run(
     config: CollectionConfig | None = None,
     *,
     checkpoint: str | Path = "trio-small",
-    seed: int = 0,
-    temperature: float | Sequence[float] | None = None,
-    parts: Sequence[str] = ("bass", "drums"),
-    keep: str = "melody",
-    melody: str | int = "default",
-    spread: float | None = None,
-    dtype: str = "float32",
+    options: PlayOptions | None = None,
+    **play: Any,
 ) -> Summary:
     """Accompanies every song under `inputs`, into `out`, and writes `out/manifest.jsonl`.
 
@@ -120,44 +117,30 @@ def run(
         out: folder of the results; made if need be, locked while the run lasts.
         config: how to work; see `CollectionConfig`.
         checkpoint: name or path.
-        seed: of the random choices; together with a song's content it decides every note.
-        temperature: one value, one per part, or None for the checkpoint's own default; 0 is argmax.
-        parts: which parts to play, of bass and drums.
-        keep: what stays of the original: "melody" or "all"; see `stitch`.
-        melody: the rule that finds the tune, or a track's number or name; see `jaxaccomp.music.melody.choose`.
-        spread: how far latents stray from the surrogate's mean; None for the accompanist's default.
-        dtype: what the decoder's products are rounded to, float32 or bfloat16.
+        options: how to play; together with a song's content it decides every note.
+        play: fields of `PlayOptions`, in place of `options`.
 
     Raises:
         UsageError: `inputs` and `out` make no sense together.
         CollectionError: another run holds `out`, the disk is full, or there is nothing to do.
     """
-    from jaxaccomp.generate import accompanist
     from jaxaccomp.models import lstm_scan
     from jaxaccomp.weights import checkpoint as checkpoints
 
     start_s = time.monotonic()
     config = config or CollectionConfig()
-    music = Music(
-        seed=seed,
-        temperature=accompanist.resolve_temperature(temperature, parts),
-        parts=tuple(parts),
-        keep=keep,
-        melody=melody,
-        spread=accompanist.DEFAULT_SPREAD if spread is None else float(spread),
-        dtype=dtype,
-    )
-    stamp = {"checkpoint": checkpoints.fingerprint(checkpoint)[:16], "options": music.digest()}
+    options = options or PlayOptions.of(**play)
+    stamp = {"checkpoint": checkpoints.fingerprint(checkpoint)[:16], "options": options.digest()}
     songs = inputs_.find(inputs, out)
     index, count = share = config.share()
     with Manifest(out / manifest.shard_name(index, count)) as book:
         place = Path(os.path.realpath(out))
-        settings = SongSettings(place, place / f".staging-{index}-of-{count}", melody, music.parts, keep, share)
+        settings = SongSettings(place, place / f".staging-{index}-of-{count}", options, share)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
         widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
         runtime.use_device_for_each_core(len(songs.names), widest >= lstm_scan.WIDE)
-        load = partial(DeviceDecoders.on_all_devices, str(checkpoint), music, config.batch_size)
+        load = partial(DeviceDecoders.on_all_devices, str(checkpoint), options, config.batch_size)
         with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
             ledger = _Ledger(book, songs, stamp, config.force, bar)
             engine = _on_a_cluster if config.beam_runner else _here
@@ -180,7 +163,7 @@ def _here(
         preload=[songfile.__name__],
     ) as workers:
         model = load()
-        pipeline = Pipeline(workers, model.decoders, model.batch_size, settings, ledger.settle, ledger.duplicate)
+        pipeline = Pipeline(workers, model, settings, ledger.settle, ledger.duplicate)
         pipeline.run(ledger.orders(), ledger.pass_over)
         pipeline.timings.deaths = workers.deaths
     return pipeline.timings

@@ -7,7 +7,7 @@ import shutil
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt32
 
 from jaxaccomp.collection.manifest import FAILED, SKIPPED
 from jaxaccomp.errors import MelodyError, MidiError
+from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.song import Song, finish, prepare
 from jaxaccomp.music import melody, midi
 from jaxaccomp.music.grid import Grid
@@ -35,17 +36,13 @@ class SongSettings:
     Attributes:
         out: folder of the results, as a real path.
         staging: folder on the same disk where files are made before they are moved to their place.
-        melody: rule that finds the tune, or its track by number or name.
-        parts: the parts that are played.
-        keep: what stays of the original.
+        options: how to play.
         share: (index, count): the share of the collection that is done here.
     """
 
     out: Path
     staging: Path
-    melody: str | int = "default"
-    parts: tuple[str, ...] = ("bass", "drums")
-    keep: str = "melody"
+    options: PlayOptions = field(default_factory=PlayOptions)
     share: tuple[int, int] = (0, 1)
 
 
@@ -115,7 +112,7 @@ def read(path: str, name: str, settings: SongSettings, known: str | None) -> Rea
             return None
         if digest == known:
             return UNCHANGED
-        song = prepare(midi.read(data), settings.melody)
+        song = prepare(midi.read(data), settings.options.melody)
     except (OSError, MidiError) as error:
         if digest is None and not _is_mine(hashlib.sha256(os.fsencode(name)).hexdigest(), settings.share):
             return None
@@ -150,7 +147,8 @@ def write(
         data = _bytes(path)
         if hashlib.sha256(data).hexdigest() != digest:
             return Verdict(FAILED, "changed", "changed while the collection was being worked on; run again", digest)
-        score = finish(midi.read(data), choice, tokens_NLP.astype(np.int32), settings.parts, settings.keep)
+        options = settings.options
+        score = finish(midi.read(data), choice, tokens_NLP.astype(np.int32), options.parts, options.keep)
         made = settings.staging / f"{digest}.mid"
         midi.write(score, made)
     except (OSError, MidiError) as error:

@@ -29,7 +29,7 @@ from jaxaccomp.evaluation import agreement, likelihood, performance
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.evaluation.likelihood import Likelihood
 from jaxaccomp.evaluation.performance import Band
-from jaxaccomp.generate import accompanist
+from jaxaccomp.generate.options import PlayOptions, resolve_temperature
 from jaxaccomp.models import musicvae
 from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.models.surrogate import SurrogateEncoder
@@ -53,8 +53,8 @@ class Settings:
         dtype: what the decoders' products are rounded to, such as bfloat16; None keeps float32.
     """
 
-    temperatures: tuple[tuple[float, float], ...] = (accompanist.resolve_temperature(None, BAND),)
-    spreads: tuple[float, ...] = (accompanist.DEFAULT_SPREAD,)
+    temperatures: tuple[tuple[float, float], ...] = (resolve_temperature(None, BAND),)
+    spreads: tuple[float, ...] = (PlayOptions().spread,)
     samples: int = 500
     seed: int = 0
     batch_size: int = 64

@@ -1,7 +1,7 @@
-"""Batches of windows from many songs: full ones as long as there is work, and every token back to its song.
+"""Batches of windows from many songs: full ones as long as there is work, and every attempt back to its song.
 
-A window in which a part rests too much is queued again, up to a number of tries (see `coverage`), and its fullest try
-is the one that counts. That depends on the window alone, so a song's notes do not depend on its company.
+How often a window is played, and which attempt is kept, depends on its own song alone, so a song's notes do not depend
+on its company.
 """
 
 from collections import deque
@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from jaxaccomp.arrays import STEPS
-from jaxaccomp.generate import coverage
+from jaxaccomp.generate import selection
+from jaxaccomp.generate.options import PlayOptions
+from jaxaccomp.generate.scoring import COVERAGE, TOTAL, Scores, TakeScorer
 
 
 class Decoded(NamedTuple):
@@ -35,14 +37,15 @@ class Decoded(NamedTuple):
 
 @dataclass(eq=False)
 class PendingTake:
-    """A song on its way through the device.
+    """A take of a song on its way through the device.
 
     Attributes:
-        melody_NL: its windows.
+        melody_NL: the song's windows.
         fingerprint: of which its random keys are made.
         variation: number of the take.
         tag: what the caller knows it by.
-        missing: windows that are not settled yet.
+        missing: how often windows are still to be decoded.
+        times_decoded_N: how often each window was.
     """
 
     melody_NL: Int[np.ndarray, "N L"]
@@ -50,40 +53,60 @@ class PendingTake:
     variation: int = 0
     tag: Any = None
     missing: int = 0
-    _best: Decoded | None = None
-    _fullness_N: Float[np.ndarray, "N"] | None = None
+    times_decoded_N: Int[np.ndarray, "N"] = field(init=False)
+    _attempts: list[Decoded] = field(default_factory=list)
+    _scores: dict[str, list[Float[np.ndarray, "N"]]] = field(default_factory=dict)
+    _chosen_N: Int[np.ndarray, "N"] | None = None
+
+    def __post_init__(self) -> None:
+        self.times_decoded_N = np.zeros(len(self.melody_NL), np.int32)
 
     @property
     def tokens_NLP(self) -> Int[np.ndarray, "N L P"]:
-        """Each window's fullest try so far; settled when `missing` is 0."""
-        return self._best.tokens_BLP
+        """Each window's tokens as they were chosen; there when `missing` is 0, like all below."""
+        return self._pick([attempt.tokens_BLP for attempt in self._attempts])
 
     @property
     def z_NZ(self) -> Float[np.ndarray, "N Z"]:
         """The latents of these."""
-        return self._best.z_BZ
+        return self._pick([attempt.z_BZ for attempt in self._attempts])
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What these were chosen by: means over the windows."""
+        return {name: float(np.mean(self._pick(scores))) for name, scores in self._scores.items()}
 
     def posterior(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the latents of windows that were played before."""
-        return self._best.mean_BZ[windows], self._best.scale_BZ[windows]
+        """Mean and standard deviation of the latents of windows that were decoded before."""
+        return self._attempts[0].mean_BZ[windows], self._attempts[0].scale_BZ[windows]
 
-    def keep(self, windows: np.ndarray, decoded: Decoded, parts: Sequence[str]) -> Int[np.ndarray, "poor"]:
-        """Keeps a try of some windows where it is the fullest so far.
-
-        Returns:
-            The windows that have not enough yet.
-        """
-        full_B = coverage.fullness(self.melody_NL[windows], decoded.tokens_BLP, parts)
-        if self._best is None:
+    def keep(self, windows: np.ndarray, attempt: int, decoded: Decoded, scores: Scores) -> None:
+        """Keeps an attempt at some windows."""
+        count = len(self.melody_NL)
+        while len(self._attempts) <= attempt:
             kinds = [np.int16, *(array.dtype for array in decoded[1:])]  # tokens have at most 512 classes
-            shapes = [(len(self.melody_NL), *array.shape[1:]) for array in decoded]
-            self._best = Decoded(*map(np.empty, shapes, kinds))
-            self._fullness_N = np.full(len(self.melody_NL), -1.0)
-        fuller = full_B > self._fullness_N[windows]
-        self._fullness_N[windows[fuller]] = full_B[fuller]
-        for best, new in zip(self._best, decoded, strict=True):
-            best[windows[fuller]] = new[fuller]
-        return windows[self._fullness_N[windows] < 1]
+            self._attempts.append(
+                Decoded(*(np.zeros((count, *a.shape[1:]), k) for a, k in zip(decoded, kinds, strict=True)))
+            )
+        for mine, new in zip(self._attempts[attempt], decoded, strict=True):
+            mine[windows] = new
+        for name, score_B in scores.items():
+            of_attempts = self._scores.setdefault(name, [])
+            while len(of_attempts) <= attempt:
+                of_attempts.append(np.full(count, np.nan))
+            of_attempts[attempt][windows] = score_B
+        self.times_decoded_N[windows] += 1
+
+    def best(self, name: str, windows: np.ndarray) -> Float[np.ndarray, "B"]:
+        """The highest score of this name that any attempt at these windows has so far."""
+        return np.nanmax(np.stack(self._scores[name])[:, windows], axis=0)
+
+    def choose(self) -> None:
+        """Settles which attempt of each window is kept."""
+        self._chosen_N = selection.best_of_each(np.stack(self._scores[TOTAL]))
+
+    def _pick(self, of_attempts: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(of_attempts)[self._chosen_N, np.arange(len(self.melody_NL))]
 
 
 @dataclass(eq=False)
@@ -95,9 +118,9 @@ class Batch:
         fingerprints_B2: of each row's song, two words a row.
         windows_B: each row's number in its song.
         variations_B: each row's take.
-        attempts_B: how often each row was played before.
+        attempts_B: each row's attempt, from 0.
         posterior: mean and standard deviation of the latents [B, Z], if they are known from an earlier attempt.
-        slices: (song, its windows here) from the first row on; all of a slice for the same time.
+        slices: (song, its windows here, their attempt) from the first row on.
     """
 
     melody_BL: Int[np.ndarray, "B L"]
@@ -106,7 +129,7 @@ class Batch:
     variations_B: Int[np.ndarray, "B"]
     attempts_B: Int[np.ndarray, "B"]
     posterior: tuple[np.ndarray, np.ndarray] | None = None
-    slices: list[tuple[PendingTake, np.ndarray]] = field(default_factory=list)
+    slices: list[tuple[PendingTake, np.ndarray, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.melody_BL)
@@ -121,22 +144,22 @@ class Batch:
 class Batcher:
     """Two queues of windows, filled song by song and emptied batch by batch, first come, first served.
 
-    Those that are played again go first, so that their songs get away, but in batches of their own, which need not be
-    heard by the surrogate once more.
+    Each window is decoded `candidates` times, and up to `retries` times more while a part rests too much in all of its
+    attempts. Retries go first, so that their songs get away, but in batches of their own, which need not be encoded by
+    the surrogate once more.
     """
 
-    def __init__(self, batch_size: int, parts: Sequence[str], tries: int | None = None):
+    def __init__(self, batch_size: int, scorer: TakeScorer, options: PlayOptions):
         """Makes an empty one.
 
         Args:
             batch_size: windows in a batch.
-            parts: that are played, in the order of the tokens' last axis.
-            tries: how often a window is played at most; None: as often as `coverage` says.
+            scorer: says what each attempt is worth.
+            options: which parts are played, and how often.
         """
         self.batch_size = batch_size
-        self._parts = tuple(parts)
-        self._tries = coverage.ATTEMPTS if tries is None else tries
-        self._again, self._fresh = _Queue(), _Queue()
+        self._scorer, self._options = scorer, options
+        self._again, self._fresh = _Queue(has_posteriors=True), _Queue(has_posteriors=False)
 
     @property
     def windows(self) -> int:
@@ -145,8 +168,10 @@ class Batcher:
 
     def add(self, take: PendingTake) -> None:
         """Queues all windows of a song."""
-        take.missing = len(take.melody_NL)
-        self._fresh.add(take, np.arange(take.missing, dtype=np.int32), 0)
+        windows = np.arange(len(take.melody_NL), dtype=np.int32)
+        take.missing = len(windows) * self._options.candidates
+        for attempt in range(self._options.candidates):
+            self._fresh.add(take, windows, attempt)
 
     def next_batch(self, partial: bool = False) -> Batch | None:
         """The next batch, or None.
@@ -166,26 +191,33 @@ class Batcher:
         Returns:
             The songs that are whole now.
         """
+        scores = self._scorer(batch.melody_BL, decoded.tokens_BLP, self._options.parts)
         whole, at = [], 0
-        for take, windows in batch.slices:
+        for take, windows, attempt in batch.slices:
             here = slice(at, at + len(windows))
-            poor = take.keep(windows, Decoded(*(array[here] for array in decoded)), self._parts)
-            attempt = int(batch.attempts_B[at]) + 1
+            rows = Decoded(*(array[here] for array in decoded))
+            take.keep(windows, attempt, rows, {name: score_B[here] for name, score_B in scores.items()})
             take.missing -= len(windows)
-            if len(poor) and attempt < self._tries:
-                take.missing += len(poor)
-                self._again.add(take, poor, attempt)
+            times = max(attempt + 1, self._options.candidates)  # candidates may come back in any order
+            if times < self._options.candidates + self._options.retries:
+                settled = windows[take.times_decoded_N[windows] == times]
+                poor = settled[take.best(COVERAGE, settled) < 1]
+                if len(poor):
+                    take.missing += len(poor)
+                    self._again.add(take, poor, times)
             if not take.missing:
+                take.choose()
                 whole.append(take)
             at = here.stop
         return whole
 
 
 class _Queue:
-    """Windows that were all played before, or none of them."""
+    """Windows in the order they came; either the posteriors of all are known, or those of none."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_posteriors: bool) -> None:
         self.windows = 0
+        self._has_posteriors = has_posteriors
         self._entries: deque[tuple[PendingTake, np.ndarray, int]] = deque()
 
     def add(self, take: PendingTake, windows: np.ndarray, attempt: int) -> None:
@@ -205,8 +237,8 @@ class _Queue:
             batch.windows_B[here] = windows
             batch.variations_B[here] = take.variation
             batch.attempts_B[here] = attempt
-            batch.slices.append((take, windows))
-            if attempt:
+            batch.slices.append((take, windows, attempt))
+            if self._has_posteriors:
                 posteriors.append(take.posterior(windows))
             if len(rest):
                 self._entries.appendleft((take, rest, attempt))

@@ -1,8 +1,7 @@
-"""Does the band play? In how many of the tune's bars each part strikes a note, and whether that is enough.
+"""Does the band play? In how many of the melody's bars each part strikes a note, and whether that is enough.
 
-Music the model learnt from has every part in nearly every bar. A latent that is guessed from the tune alone may still
-fall where one part is silent for a whole window; such a window is played again under other random numbers, and the
-guess is trusted less and less.
+Music the model learnt from has every part in nearly every bar. A latent that is guessed from the melody alone may still
+fall where one part is silent for a whole window; such a window is played again, see `latents.TOWARD_PRIOR`.
 """
 
 from collections.abc import Sequence
@@ -13,22 +12,15 @@ from jaxtyping import Bool, Float, Int
 from jaxaccomp.arrays import BARS, FIRST_NOTE_ON, NO_EVENT, NOTE_OFF, STEPS_PER_BAR
 
 ENOUGH = 0.8
-"""Share of the tune's bars in which each part must strike a note for a window not to be played again."""
-TOWARD_PRIOR = (0.0, 0.5, 0.75, 1.0, 1.0, 1.0)
-"""For each try of a window, how far its latent's distribution is moved from the surrogate's guess to the prior: where
-the guess is silence, other random numbers alone seldom help, and the prior plays. (Of 29 songs, with the first
-trio-small, bass and drums then strike in four fifths of the tune's bars in 4 after one try, 24 after three and all
-after six, at 2.4 times the work; with other random numbers alone in 20, at 3.1 times.)"""
-ATTEMPTS = len(TOWARD_PRIOR)
-"""How often a window is played at most."""
+"""Share of the melody's bars in which each part must strike a note for a window not to be played again."""
 
 
-def fullness(
+def bar_coverage(
     melody_BL: Int[np.ndarray, "B L"], tokens_BLP: Int[np.ndarray, "B L parts"], parts: Sequence[str]
 ) -> Float[np.ndarray, "B"]:
-    """How near each window comes to every part playing in `ENOUGH` of the bars where the tune sounds; 1 is there.
+    """How near each window comes to every part playing in `ENOUGH` of the bars where the melody sounds; 1 is there.
 
-    More than enough of one part does not make up for another. A window whose tune is silent is full in any case.
+    More than enough of one part does not make up for another. A window whose melody is silent is full in any case.
     """
     melody_BS = _bars(_sounds(melody_BL))
     wanted_B = ENOUGH * melody_BS.sum(1)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 import types
 import typing
 from pathlib import Path
@@ -14,8 +15,8 @@ from jaxaccomp.errors import ConfigError, UsageError
 Config = TypeVar("Config")
 
 
-def add(parser: argparse.ArgumentParser, kind: type, title: str) -> None:
-    """Adds one flag for each field of the config class `kind`, under a heading.
+def add(parser: argparse.ArgumentParser, kind: type, title: str) -> Any:
+    """Adds one flag for each field of the config class `kind`, under a heading, and returns the group.
 
     A flag that is not given is absent from the parsed namespace, so that `build` can tell it from one set to its
     default. Nested configs are not expanded: add each under its own title.
@@ -23,14 +24,17 @@ def add(parser: argparse.ArgumentParser, kind: type, title: str) -> None:
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(kind)
     for f in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(hints[f.name]):
+        if dataclasses.is_dataclass(hints[f.name]) or f.metadata.get("has_own_flag"):
             continue
         options = _options(hints[f.name])
+        if "metavar" in f.metadata:
+            options["metavar"] = f.metadata["metavar"]
         text = f.metadata.get("help", "")
         if f.default is not dataclasses.MISSING and f.default is not None:
             text += f" (default: {_shown(f.default)})"
         flag = "--" + f.name.replace("_", "-")
         group.add_argument(flag, dest=f.name, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **options)
+    return group
 
 
 def build(kind: type[Config], arguments: argparse.Namespace, file: Path | None = None, base: Any = None) -> Config:
@@ -47,7 +51,9 @@ def build(kind: type[Config], arguments: argparse.Namespace, file: Path | None =
     try:
         return configs.from_json(kind, values)
     except ConfigError as error:
-        raise UsageError(str(error)) from error
+        name = re.match(r"\w*", str(error))[0]
+        flag = "--" + name.replace("_", "-") if name in names else name
+        raise UsageError(flag + str(error)[len(name) :]) from error
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxaccomp import remote
-from jaxaccomp.arrays import BARS
+from jaxaccomp.arrays import BAND, BARS
 from jaxaccomp.collection.run import CollectionConfig
-from jaxaccomp.config import DTYPES
 from jaxaccomp.errors import CollectionError, UsageError
+from jaxaccomp.generate.options import PlayOptions, fast
 from jaxaccomp.verbs import flags
 
 if TYPE_CHECKING:
@@ -39,38 +39,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
 
-    play = parser.add_argument_group("how to play")
-    play.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another band (default: 0)")
-    play.add_argument(
-        "--temperature",
-        type=_temperatures,
-        metavar="T[,T]",
-        help="one value, or bass,drums; 0 takes the likeliest token (default: 0.45,0.25)",
-    )
-    play.add_argument(
-        "--spread",
-        type=_amount,
-        metavar="S",
-        help="how far the band strays from its best guess of the style, in standard deviations (default: 1)",
-    )
-    play.add_argument("--variations", type=int, default=1, metavar="K", help="takes of a single song (default: 1)")
-    play.add_argument("--melody", default="default", metavar="TRACK", help="the tune's track, by number or name")
-    play.add_argument(
-        "--keep",
-        choices=("melody", "all"),
-        default="melody",
-        help="what stays of the original: its melody, or every track (default: melody)",
-    )
-    play.add_argument(
-        "--dtype",
-        choices=DTYPES,
-        default="float32",
-        help="what the decoder's products are rounded to: bfloat16 is for accelerators (default: float32)",
-    )
+    play = flags.add(parser, PlayOptions, "how to play")
+    play.add_argument("--fast", action="store_true", help="play each window once and take what comes")
     only = play.add_mutually_exclusive_group()
-    only.add_argument("--bass-only", dest="parts", action="store_const", const=("bass",), help="no drums")
-    only.add_argument("--drums-only", dest="parts", action="store_const", const=("drums",), help="no bass")
-    parser.set_defaults(parts=("bass", "drums"))
+    for part, other in (BAND, BAND[::-1]):
+        only.add_argument(
+            f"--{part}-only",
+            dest="parts",
+            action="store_const",
+            const=(part,),
+            default=argparse.SUPPRESS,
+            help=f"no {other}",
+        )
 
     show = parser.add_argument_group("of a single song")
     show.add_argument("--plot", action="store_true", help="also draw a piano roll, DIR/song.png")
@@ -81,13 +61,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """One song, or a collection."""
-    if arguments.variations < 1:
-        raise UsageError(f"--variations must be at least 1, got {arguments.variations}")
-    if arguments.temperature is not None and len(arguments.temperature) not in (1, len(arguments.parts)):
-        raise UsageError(
-            f"--temperature: expected one value, or one for each of {', '.join(arguments.parts)}, "
-            f"got {len(arguments.temperature)}"
-        )
     if arguments.demo == "list":
         return _list_demos()
     if bool(arguments.demo) == bool(arguments.inputs):
@@ -95,15 +68,21 @@ def run(arguments: argparse.Namespace) -> int:
             "give MIDI files or folders, or --demo NAME" if not arguments.demo else "--demo takes no INPUT"
         )
     config = flags.build(CollectionConfig, arguments)
+<<<<<<< HEAD
     arguments.inputs = [remote.here(path, "songs") for path in arguments.inputs]
     with remote.writable(arguments.out, "results") as arguments.out:
         return _play(arguments, config)
 
 
 def _play(arguments: argparse.Namespace, config: CollectionConfig) -> int:
+=======
+    if arguments.fast:
+        vars(arguments).update(fast() | vars(arguments))  # what is told by a flag of its own stays
+    options = flags.build(PlayOptions, arguments)
+>>>>>>> b10d4f0 (PlayOptions: every setting of playing once; a scorer says what an attempt is worth, the batcher takes it, a song keeps its best; jobs of the pipeline are data)
     if arguments.demo or _is_single(arguments.inputs):
-        return _play_one(arguments)
-    return _play_collection(arguments, config)
+        return _play_one(arguments, options)
+    return _play_collection(arguments, config, options)
 
 
 def _is_single(inputs: Sequence[Path]) -> bool:
@@ -118,15 +97,15 @@ def _list_demos() -> int:
     return 0
 
 
-def _play_one(arguments: argparse.Namespace) -> int:
+def _play_one(arguments: argparse.Namespace, options: PlayOptions) -> int:
     from jaxaccomp.generate import song as songs
     from jaxaccomp.music import midi
 
     source = _demo(arguments.demo) if arguments.demo else arguments.inputs[0]
     out = arguments.out or _OUT
     first = out / source.with_suffix(".mid").name
-    targets = [songs.take_path(first, take) for take in range(arguments.variations)]
-    song = songs.prepare(midi.read(source), arguments.melody)
+    targets = [songs.take_path(first, take) for take in range(options.variations)]
+    song = songs.prepare(midi.read(source), options.melody)
     if any(target.exists() and target.samefile(source) for target in targets):
         raise UsageError(f"--out {out}: the result would overwrite {source}; choose another folder")
     count = len(song.melody_NL)
@@ -135,21 +114,12 @@ def _play_one(arguments: argparse.Namespace) -> int:
 
     from jaxaccomp.generate import accompanist
 
-    band = accompanist.load(arguments.checkpoint, dtype=arguments.dtype)
-    with _progress(count * arguments.variations) as progress:
-        takes = band.play_song(
-            song,
-            seed=arguments.seed,
-            temperature=arguments.temperature,
-            variations=arguments.variations,
-            keep=arguments.keep,
-            parts=arguments.parts,
-            spread=accompanist.DEFAULT_SPREAD if arguments.spread is None else arguments.spread,
-            progress=progress,
-        )
+    band = accompanist.load(arguments.checkpoint, dtype=options.dtype)
+    with _progress(count * options.variations) as progress:
+        takes = band.play_song(song, options, progress=progress)
     for take, target in zip(takes, targets, strict=True):
         take.score.write(target)
-        print(f"wrote {target}: {', '.join(arguments.parts)} by {arguments.checkpoint}, seed {arguments.seed}")
+        print(f"wrote {target}: {', '.join(options.parts)} by {arguments.checkpoint}, seed {options.seed}")
     for take, target in zip(takes, targets, strict=True):
         _show(arguments, song, take, target)
     return 0
@@ -200,13 +170,13 @@ def _melody_track(song: "Song", score: "Score") -> int | None:
     return None
 
 
-def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) -> int:
+def _play_collection(arguments: argparse.Namespace, config: CollectionConfig, options: PlayOptions) -> int:
     if arguments.out is None:
         raise UsageError("a folder needs --out DIR, the folder of the results")
     for flag in ("plot", "plot-original", "audio"):
         if getattr(arguments, flag.replace("-", "_")):
             raise UsageError(f"--{flag} is of a single song; `python -m jaxaccomp show` draws any MIDI files")
-    if arguments.variations > 1:
+    if options.variations > 1:
         raise UsageError("--variations is of a single song; run a collection again with another --seed and --out")
     from jaxaccomp.collection import run as collection
 
@@ -215,13 +185,7 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) ->
         arguments.out,
         config,
         checkpoint=arguments.checkpoint,
-        seed=arguments.seed,
-        temperature=arguments.temperature,
-        parts=arguments.parts,
-        keep=arguments.keep,
-        melody=arguments.melody,
-        spread=arguments.spread,
-        dtype=arguments.dtype,
+        options=options,
     )
     print(summary.text)
     if summary.exit_code:
@@ -230,17 +194,3 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig) ->
             f"{arguments.out} says why of each"
         )
     return 0
-
-
-def _temperatures(text: str) -> tuple[float, ...]:
-    return tuple(_amount(value) for value in text.split(","))
-
-
-def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from error
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text!r}")
-    return value

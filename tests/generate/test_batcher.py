@@ -8,8 +8,8 @@ import pytest
 from jaxaccomp.collection.devices import Device
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate.batcher import Batcher, Decoded, PendingTake
-
-PARTS = ("bass", "drums")
+from jaxaccomp.generate.options import PlayOptions
+from jaxaccomp.generate.scoring import by_coverage
 
 
 def _takes(counts, seed=0):
@@ -34,7 +34,7 @@ def _played(tokens_BLP, batch):
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 1000])
 def test_every_token_comes_back_to_its_song(batch_size):
     counts = [5, 1, 17, 3, 1, 1, 8]
-    takes, batcher, whole = _takes(counts), Batcher(batch_size, PARTS, tries=1), []
+    takes, batcher, whole = _takes(counts), Batcher(batch_size, by_coverage, PlayOptions(retries=0)), []
     with Device(_decode) as device:
         waiting = list(takes)
         sizes = []
@@ -72,11 +72,11 @@ def test_windows_that_rest_are_played_again_in_batches_of_their_own_and_first():
     takes = _takes([10, 3])
     for take in takes:
         take.melody_NL[:] = 60
-    batcher, batches = Batcher(4, PARTS, tries=3), []
+    batcher, batches = Batcher(4, by_coverage, PlayOptions(retries=2)), []
     for take in takes:
         batcher.add(take)
     while (batch := batcher.next_batch() or batcher.next_batch(partial=True)) is not None:
-        songs = [take.tag for take, windows in batch.slices for _ in windows]
+        songs = [take.tag for take, windows, _ in batch.slices for _ in windows]
         rows = list(zip(songs, batch.windows_B.tolist(), strict=True))
         again = batch.posterior is not None
         assert again == bool(batch.attempts_B.all())
@@ -101,7 +101,7 @@ def test_the_device_computes_while_the_next_batch_is_handed_over():
         time.sleep(0.01)
         return _decode(batch)
 
-    batcher = Batcher(4, PARTS, tries=1)
+    batcher = Batcher(4, by_coverage, PlayOptions(retries=0))
     for take in _takes([40]):
         batcher.add(take)
     with Device(slow) as device:
@@ -117,7 +117,7 @@ def test_a_device_failure_is_a_sentence():
     def fails(batch):
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a stack")
 
-    batcher = Batcher(4, PARTS, tries=1)
+    batcher = Batcher(4, by_coverage, PlayOptions(retries=0))
     batcher.add(_takes([4])[0])
     with Device(fails) as device:
         device.submit(batcher.next_batch())

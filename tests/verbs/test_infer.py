@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxaccomp import cli, demos
-from jaxaccomp.collection import decoders
+from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.music import melody, midi
 
 DEMO = demos.path("korobeiniki")
@@ -96,7 +96,7 @@ def test_rounded_products_play_a_collection_as_they_play_a_song(infer, tmp_path)
         infer(folder / f"{name}.mid", "--out", tmp_path / "alone", "--dtype", "bfloat16")
         together, alone = (tmp_path / where / f"{name}.mid" for where in ("together", "alone"))
         assert together.read_bytes() == alone.read_bytes()
-    assert decoders.Music(dtype="bfloat16").digest() != decoders.Music().digest()
+    assert PlayOptions(dtype="bfloat16").digest() != PlayOptions().digest()
 
 
 def test_the_melody_may_be_told_by_number_or_name(infer, tmp_path):

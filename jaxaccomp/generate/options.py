@@ -1,0 +1,132 @@
+"""Every setting of playing: declared, checked and explained once.
+
+`accompany`'s keywords, `infer.py`'s flags and help, and the digest by which a collection resumes all come from here. A
+new setting is a new field. One that changes notes has `before`, the value that plays as if the setting did not exist:
+at that value it leaves the digest alone, so that collections begun by an earlier version go on, and `fast` sets it.
+
+No JAX is loaded here: the worker processes of a collection need these settings, too.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxaccomp.arrays import BAND
+from jaxaccomp.config import DTYPES, from_json, require, setting, to_json
+from jaxaccomp.errors import ConfigError
+
+TEMPERATURE = {"bass": 0.45, "drums": 0.25}
+"""Sampling temperature by part. Far below these the drummer repeats one bar and the bass falls silent, far
+above both get ragged; drums stand less heat than the bass."""
+
+_REVISION = 3
+"""Of what the program plays; raised when the same song with the same settings would get other notes."""
+_ORIGINAL = ("seed", "temperature", "parts", "keep", "melody", "spread", "dtype")
+"""Settings that every digest is made of, in this order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayOptions:
+    """How to play. Everything that decides the notes, beside the song and the checkpoint.
+
+    `temperature` is one value for each of `parts` once an object is made, whatever it was made from.
+    """
+
+    seed: int = setting(0, "another seed, another band", metavar="N")
+    temperature: tuple[float, ...] | None = setting(
+        None,
+        "one value, or bass,drums; 0 takes the likeliest token (default: "
+        f"{','.join(f'{TEMPERATURE[part]:g}' for part in BAND)})",
+        metavar="T[,T]",
+    )
+    spread: float = setting(
+        1.0,
+        "how far latents stray from the surrogate's mean, in its own standard deviations; 0 takes the mean, where the "
+        "bass plays hardly a note",
+        metavar="S",
+    )
+    variations: int = setting(1, "takes of a single song", metavar="K", is_for_one_song=True)
+    melody: str | int = setting("default", "the melody's track, by number or name, or the rule that finds it")
+    keep: Literal["melody", "all"] = setting("melody", "what stays of the original: its melody, or every track")
+    parts: tuple[str, ...] = setting(BAND, "which parts to play", has_own_flag=True)
+    dtype: Literal["float32", "bfloat16"] = setting(
+        "float32", "what the decoder's products are rounded to; bfloat16 is for accelerators"
+    )
+    candidates: int = setting(1, "how often each window is played to choose the best from", metavar="N", before=1)
+    retries: int = setting(
+        5, "how often at most a window is played again in which a part rests in too many bars", metavar="N", before=5
+    )
+
+    def __post_init__(self) -> None:
+        require(-(2**31) <= self.seed < 2**32, f"seed must fit in 32 bits, got {self.seed}")
+        require(
+            0 < len(set(self.parts)) == len(self.parts) and set(self.parts) <= set(BAND),
+            f"parts must be some of {', '.join(BAND)}, each once, got {', '.join(self.parts) or 'none'}",
+        )
+        require(0 <= self.spread < math.inf, f"spread must be 0 or more, got {self.spread}")
+        require(self.variations >= 1, f"variations must be at least 1, got {self.variations}")
+        require(self.candidates >= 1, f"candidates must be at least 1, got {self.candidates}")
+        require(self.retries >= 0, f"retries must be 0 or more, got {self.retries}")
+        require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
+        require(self.dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        object.__setattr__(self, "temperature", resolve_temperature(self.temperature, self.parts))
+
+    @classmethod
+    def of(cls, **settings: Any) -> "PlayOptions":
+        """Options from settings as callers give them: any sequence of parts, one temperature or several, any number.
+
+        Raises:
+            ConfigError: an unknown setting, or one out of its range.
+        """
+        temperature = settings.get("temperature")
+        if temperature is not None:
+            settings["temperature"] = np.ravel(temperature).tolist()
+        if "parts" in settings:
+            settings["parts"] = list(settings["parts"])
+        return from_json(cls, settings)
+
+    def digest(self) -> str:
+        """16 hex digits that differ where notes may."""
+        values = to_json(self)
+        kept = {name: values[name] for name in _ORIGINAL}
+        for field in dataclasses.fields(self):
+            if "before" in field.metadata and getattr(self, field.name) != field.metadata["before"]:
+                kept[field.name] = values[field.name]
+        return hashlib.sha256(json.dumps([_REVISION, kept]).encode()).hexdigest()[:16]
+
+
+def fast() -> dict[str, Any]:
+    """The settings that play as the program did before it chose among attempts: one draw, nothing weighed."""
+    fields = dataclasses.fields(PlayOptions)
+    return {field.name: field.metadata["before"] for field in fields if "before" in field.metadata}
+
+
+def resolve_temperature(temperature: Any, parts: Sequence[str]) -> tuple[float, ...]:
+    """One temperature for each part.
+
+    Args:
+        temperature: None for the defaults, one number, or one for each part.
+        parts: what is played.
+
+    Raises:
+        ConfigError: a negative or unmeant value, or another number of them than of parts.
+    """
+    if temperature is None:
+        return tuple(TEMPERATURE[part] for part in parts)
+    try:
+        values = tuple(map(float, temperature)) if hasattr(temperature, "__iter__") else (float(temperature),)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"temperature: expected numbers, got {temperature!r}") from error
+    if len(values) == 1:
+        values *= len(parts)
+    if len(values) != len(parts):
+        raise ConfigError(f"temperature: expected one value, or one for each of {', '.join(parts)}, got {len(values)}")
+    if not all(0 <= value < math.inf for value in values):
+        raise ConfigError(f"temperature: expected 0 or more, got {', '.join(f'{value:g}' for value in values)}")
+    return values

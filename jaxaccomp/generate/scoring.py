@@ -1,0 +1,52 @@
+"""What a take is worth: the seam between playing and choosing.
+
+A scorer looks at decoded windows, each by itself, and gives each of them some numbers. Which attempt of a window is
+kept (`selection`), whether a window is played again (`batcher`), what a take reports as its `scores`, and what
+`evaluate` measures all go by these.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxaccomp.generate import coverage
+from jaxaccomp.generate.options import PlayOptions
+
+TOTAL = "total"
+"""What the best attempt has most of."""
+COVERAGE = "coverage"
+"""Share of enough, see `coverage`; a window whose attempts all stay below 1 is played again."""
+
+Scores = dict[str, Float[np.ndarray, "B"]]
+
+
+@runtime_checkable
+class TakeScorer(Protocol):
+    """Scores windows; a window's scores depend on its own melody and tokens alone, whatever batch it is in."""
+
+    def __call__(
+        self, melody_BL: Int[np.ndarray, "B L"], tokens_BLP: Int[np.ndarray, "B L parts"], parts: Sequence[str]
+    ) -> Scores:
+        """Scores by name, `TOTAL` and `COVERAGE` among them.
+
+        Args:
+            melody_BL: melody tokens.
+            tokens_BLP: what was decoded to them.
+            parts: which parts those are.
+        """
+
+
+def by_coverage(
+    melody_BL: Int[np.ndarray, "B L"], tokens_BLP: Int[np.ndarray, "B L parts"], parts: Sequence[str]
+) -> Scores:
+    """A `TakeScorer`: in how many of the melody's bars each part plays, and nothing else."""
+    coverage_B = coverage.bar_coverage(melody_BL, tokens_BLP, parts)
+    return {TOTAL: coverage_B, COVERAGE: coverage_B}
+
+
+def make(options: PlayOptions) -> TakeScorer:
+    """The scorer that these options ask for."""
+    del options
+    return by_coverage
