@@ -68,18 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
             "give MIDI files or folders, or --demo NAME" if not arguments.demo else "--demo takes no INPUT"
         )
     config = flags.build(CollectionConfig, arguments)
-<<<<<<< HEAD
-    arguments.inputs = [remote.here(path, "songs") for path in arguments.inputs]
-    with remote.writable(arguments.out, "results") as arguments.out:
-        return _play(arguments, config)
-
-
-def _play(arguments: argparse.Namespace, config: CollectionConfig) -> int:
-=======
     if arguments.fast:
         vars(arguments).update(fast() | vars(arguments))  # what is told by a flag of its own stays
     options = flags.build(PlayOptions, arguments)
->>>>>>> b10d4f0 (PlayOptions: every setting of playing once; a scorer says what an attempt is worth, the batcher takes it, a song keeps its best; jobs of the pipeline are data)
+    arguments.inputs = [remote.here(path, "songs") for path in arguments.inputs]
+    with remote.writable(arguments.out, "results") as arguments.out:
+        return _play(arguments, config, options)
+
+
+def _play(arguments: argparse.Namespace, config: CollectionConfig, options: PlayOptions) -> int:
     if arguments.demo or _is_single(arguments.inputs):
         return _play_one(arguments, options)
     return _play_collection(arguments, config, options)
