@@ -32,7 +32,9 @@ _STEPS = {
     "import jax and the models": "from jaxaccomp.generate import accompanist",
     "load the checkpoint": "band = accompanist.load(sys.argv[2])",
     "compile (or fetch) and play": "take = band.play_song(song)[0]",
-    "play again, compiled": "from jaxaccomp.generate.options import PlayOptions; band.play_song(song, PlayOptions(seed=1))",
+    "play again, compiled": (
+        "from jaxaccomp.generate.options import PlayOptions; band.play_song(song, PlayOptions(seed=1))"
+    ),
     "write": "take.score.write(sys.argv[3])",
 }
 _NOT_PART_OF_IT = "play again, compiled"
