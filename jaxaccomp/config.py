@@ -92,6 +92,22 @@ class SurrogateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuideConfig:
+    """Sizes of the experts that guide the bass decoder by the melody, and how much they are worth."""
+
+    harmony_sizes: tuple[int, ...] = setting((256,), "units of each hidden layer of the pitch class expert")
+    rhythm_sizes: tuple[int, ...] = setting((96,), "units of each hidden layer of the onset expert")
+    harmony_weight: float = setting(1.25, "power of the pitch class expert when the bass is sampled")
+    rhythm_weight: float = setting(0.5, "power of the onset expert")
+
+    def __post_init__(self) -> None:
+        _settle_layers(self, "harmony_sizes", "rhythm_sizes")
+        for name in ("harmony_weight", "rhythm_weight"):
+            value = getattr(self, name)
+            require(0 <= value < float("inf"), f"GuideConfig.{name} must be 0 or more, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What a checkpoint holds: a MusicVAE and, once trained, the surrogate that guesses its latent."""
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
-from jaxaccomp.arrays import BARS, PARTS, STEPS
+from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig, require
 from jaxaccomp.generate.decoding import bar_parallel, blocks, steps
 from jaxaccomp.models import musicvae
@@ -89,6 +89,7 @@ class Sampler:
         temperature: Temperature = DEFAULT_TEMPERATURE,
         parts: Sequence[str] = ("bass", "drums"),
         top_p: float | None = None,
+        bias: Mapping[str, Float[Array | np.ndarray, "B L V"]] | None = None,
     ) -> Int[Array, "B L parts"]:
         """Decodes latents, waiting for the device only if they are few; see `sample`."""
         parts = tuple(parts)
@@ -102,40 +103,59 @@ class Sampler:
         )
         require(len(keys_B) == len(z_BZ), f"expected one key for each of {len(z_BZ)} latents, got {len(keys_B)}")
         require(top_p is None or 0 < top_p <= 1, f"top_p must lie in (0, 1], got {top_p}")
+        biased, biases = _biases(bias, parts, len(z_BZ))
         if not len(z_BZ):
             return jnp.zeros((0, STEPS, len(parts)), jnp.int32)
         if any(
-            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((self._params, z_BZ, keys_B, temperature))
+            isinstance(leaf, jax.core.Tracer)
+            for leaf in jax.tree.leaves((self._params, z_BZ, keys_B, temperature, biases))
         ):
-            return self._traced(z_BZ, keys_B, temperature, parts, top_p)
+            return self._traced(z_BZ, keys_B, temperature, parts, top_p, biased, biases)
         temperature_BP = _temperatures(temperature, len(z_BZ), len(parts))
         nucleus = None if top_p is None else np.float32(top_p)
         decoders = tuple(map(self._decoder, parts))
         if self._mesh is not None:
-            return self._share(decoders, nucleus, parts, z_BZ, keys_B, temperature_BP)
+            return self._share(decoders, nucleus, parts, biased, z_BZ, keys_B, temperature_BP, *biases)
         embedding_BSE = functools.partial(_conduct, self._conductor, dtype=self._dtype)
-        decode = functools.partial(_decode, decoders, nucleus, parts=parts, dtype=self._dtype)
+        decode = functools.partial(_decode, decoders, nucleus, parts=parts, biased=biased, dtype=self._dtype)
         if jax.default_backend() == "cpu" and len(z_BZ) <= bar_parallel.ROWS:
             embedding_BSE = blocks.in_blocks(embedding_BSE, z_BZ, sizes=blocks.whole())
-            rows = (embedding_BSE, keys_B, temperature_BP)
+            rows = (embedding_BSE, keys_B, temperature_BP, dict(zip(biased, biases, strict=True)))
             decoded = bar_parallel.decode(decoders, nucleus, *rows, parts=parts, dtype=self._dtype)
             return jax.device_put(decoded.tokens_BLP, self.devices[0] if self.devices else None)
         return blocks.in_blocks(
-            lambda z_BZ, *rows: decode(embedding_BSE(z_BZ), *rows), z_BZ, keys_B, temperature_BP, sizes=blocks.whole()
+            lambda z_BZ, *rows: decode(embedding_BSE(z_BZ), *rows),
+            z_BZ,
+            keys_B,
+            temperature_BP,
+            *biases,
+            sizes=blocks.whole(),
         )
 
-    def _traced(self, z_BZ: Any, keys_B: Any, temperature: Any, parts: tuple[str, ...], top_p: Any) -> Array:
+    def _traced(
+        self,
+        z_BZ: Any,
+        keys_B: Any,
+        temperature: Any,
+        parts: tuple[str, ...],
+        top_p: Any,
+        biased: tuple[str, ...],
+        biases: Sequence[Any],
+    ) -> Array:
         """As a piece of a caller's own program, whose shapes and compiler options are the caller's."""
         decoders = [steps.prepare(self._params[musicvae.decoder_name(part)], self._dtype) for part in parts]
         temperature_BP = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (len(z_BZ), len(parts)))
         embedding_BSE = conduct(self._conductor, z_BZ, dtype=self._dtype)
-        return decode(decoders, top_p, embedding_BSE, keys_B, temperature_BP, parts=parts, dtype=self._dtype)
+        rows = (embedding_BSE, keys_B, temperature_BP, *biases)
+        return decode(decoders, top_p, *rows, parts=parts, biased=biased, dtype=self._dtype)
 
-    def _share(self, decoders: Any, nucleus: Any, parts: tuple[str, ...], *rows: Any) -> Int[Array, "B L parts"]:
+    def _share(
+        self, decoders: Any, nucleus: Any, parts: tuple[str, ...], biased: tuple[str, ...], *rows: Any
+    ) -> Int[Array, "B L parts"]:
         """Gives each device blocks of its own, of the size that one device alone would use."""
         total, count = len(rows[0]), len(self.devices)
         size = blocks.bucket(math.ceil(total / count), blocks.whole())
-        conductor, decode = _sharded(self._mesh, parts, self._dtype, nucleus is None)
+        conductor, decode = _sharded(self._mesh, parts, biased, self._dtype, nucleus is None)
         results = []
         for start in range(0, total, size * count):
             z_BZ, *others = (blocks._pad(array[start : start + size * count], size * count) for array in rows)
@@ -152,6 +172,7 @@ def sample(
     parts: Sequence[str] = ("bass", "drums"),
     *,
     top_p: float | None = None,
+    bias: Mapping[str, Float[Array | np.ndarray, "B L V"]] | None = None,
     dtype: Any = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Int[Array, "B L parts"]:
@@ -171,6 +192,8 @@ def sample(
             compiles nothing.
         parts: what to decode, in the order of the result's last axis.
         top_p: only the most likely tokens that make up this probability; None: all. Changing it compiles nothing.
+        bias: for any of the parts, what is added to its scores at each step, before noise and `top_p`; None or absent:
+            nothing.
         dtype: see `Sampler`.
         devices: see `Sampler`.
 
@@ -182,7 +205,7 @@ def sample(
 
     Source: magenta lstm_models.HierarchicalLstmDecoder.sample @526d3eb.
     """
-    return Sampler(config, params, dtype=dtype, devices=devices)(z_BZ, keys_B, temperature, parts, top_p)
+    return Sampler(config, params, dtype=dtype, devices=devices)(z_BZ, keys_B, temperature, parts, top_p, bias)
 
 
 def _temperatures(temperature: Any, rows: int, parts: int) -> np.ndarray:
@@ -207,8 +230,9 @@ def decode(
     embedding_BSE: Float[Array, "B S E"],
     keys_B: Key[Array, "B"],
     temperature_BP: Float[Array, "B parts"],
-    *,
+    *biases: Float[Array, "B L V"],
     parts: Sequence[str],
+    biased: Sequence[str] = (),
     dtype: Any = None,
 ) -> Int[Array, "B L parts"]:
     """`sample`, once conducted, as one pure function of one block of rows.
@@ -219,45 +243,56 @@ def decode(
         embedding_BSE: from `conduct`.
         keys_B: see `sample`.
         temperature_BP: see `sample`.
+        biases: what is added to the scores of the `biased` parts, in their order.
         parts: see `sample`.
+        biased: which parts have a bias.
         dtype: see `Sampler`.
     """
     batch = embedding_BSE.shape[0]
+    bias_STBV = {
+        part: jnp.transpose(bias_BLV, (1, 0, 2)).reshape(BARS, -1, batch, bias_BLV.shape[2])
+        for part, bias_BLV in zip(biased, biases, strict=True)
+    }
 
     def bar(previous_PB: tuple[Array, ...], inputs: Any) -> tuple[tuple[Array, ...], Array]:
-        number, embedding_BE = inputs
+        number, embedding_BE, bias_TBV = inputs
         bar_B = jnp.broadcast_to(number, batch)
         bars = [
             steps.start_bar(decoder, part, embedding_BE, keys_B, bar_B, dtype)
             for decoder, part in zip(decoders, parts, strict=True)
         ]
 
-        def step(state: Any, noise_of_step: list[Array]) -> tuple[Any, Array]:
+        def step(state: Any, of_step: tuple[list[Array], dict[str, Array]]) -> tuple[Any, Array]:
+            noise_of_step, bias_of_step = of_step
             carries, tokens = [], []
             for p, decoder in enumerate(decoders):
                 carry, previous_B = state[0][p], state[1][p]
                 carry, logits_BV = steps.step_part(decoder, bars[p].start_GB, carry, previous_B, dtype)
                 carries.append(carry)
+                if parts[p] in bias_of_step:
+                    logits_BV = logits_BV + bias_of_step[parts[p]]
                 tokens.append(steps.pick(logits_BV, noise_of_step[p], temperature_BP[:, p, None], top_p))
             return (tuple(carries), tuple(tokens)), jnp.stack(tokens, axis=-1)
 
         carries = tuple(start.carries for start in bars)
         noise = [start.noise_TBV for start in bars]
-        (_, previous_PB), tokens_TBP = jax.lax.scan(step, (carries, previous_PB), noise)
+        (_, previous_PB), tokens_TBP = jax.lax.scan(step, (carries, previous_PB), (noise, bias_TBV))
         return previous_PB, tokens_TBP
 
     nothing_B = jnp.full(batch, musicvae.NO_TOKEN, jnp.int32)
     embedding_SBE = jnp.transpose(embedding_BSE, (1, 0, 2))
-    _, tokens_STBP = jax.lax.scan(bar, (nothing_B,) * len(parts), (jnp.arange(BARS), embedding_SBE))
+    _, tokens_STBP = jax.lax.scan(bar, (nothing_B,) * len(parts), (jnp.arange(BARS), embedding_SBE, bias_STBV))
     return jnp.transpose(tokens_STBP, (2, 0, 1, 3)).reshape(batch, STEPS, len(parts))
 
 
 _conduct = blocks.jit_by_dtype(conduct, static_argnames="dtype")
-_decode = blocks.jit_by_dtype(decode, static_argnames=("parts", "dtype"))
+_decode = blocks.jit_by_dtype(decode, static_argnames=("parts", "biased", "dtype"))
 
 
 @functools.cache
-def _sharded(mesh: Mesh, parts: tuple[str, ...], dtype: Any, everything: bool) -> tuple[Any, Any]:
+def _sharded(
+    mesh: Mesh, parts: tuple[str, ...], biased: tuple[str, ...], dtype: Any, everything: bool
+) -> tuple[Any, Any]:
     rows, whole = PartitionSpec("rows"), PartitionSpec()
 
     def shared(function: Any, *specs: Any) -> Any:
@@ -265,5 +300,17 @@ def _sharded(mesh: Mesh, parts: tuple[str, ...], dtype: Any, everything: bool) -
         return jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False))
 
     conductor = shared(functools.partial(conduct, dtype=dtype), whole, rows)
-    specs = (whole, None if everything else whole, rows, rows, rows)
-    return conductor, shared(functools.partial(decode, parts=parts, dtype=dtype), *specs)
+    specs = (whole, None if everything else whole, *(rows,) * (3 + len(biased)))
+    return conductor, shared(functools.partial(decode, parts=parts, biased=biased, dtype=dtype), *specs)
+
+
+def _biases(
+    bias: Mapping[str, Any] | None, parts: tuple[str, ...], rows: int
+) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The parts that have a bias, in the order of `parts`, and their biases."""
+    bias = bias or {}
+    biased = tuple(part for part in parts if bias.get(part) is not None)
+    for part in biased:
+        expected, got = (rows, STEPS, VOCABULARY[part]), tuple(bias[part].shape)
+        require(got == expected, f"the bias of {part} must have shape {list(expected)}, got {list(got)}")
+    return biased, tuple(bias[part] for part in biased)

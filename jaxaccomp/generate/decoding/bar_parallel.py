@@ -42,19 +42,23 @@ def decode(
     embedding_BSE: Float[Array | np.ndarray, "B S E"],
     keys_B: Key[Array, "B"],
     temperature_BP: Float[np.ndarray, "B parts"],
+    bias: Mapping[str, Float[Array | np.ndarray, "B L V"]] | None = None,
     *,
     parts: Sequence[str],
     dtype: Any = None,
 ) -> ConvergedTokens:
-    """Decodes songs; arguments as of `sampler.decode`."""
+    """Decodes songs; arguments as of `sampler.decode`, but biases by part."""
     embedding_BSE = np.asarray(embedding_BSE)
+    biases = {part: np.asarray(b).reshape(len(b), BARS, -1, b.shape[-1]) for part, b in (bias or {}).items()}
     keys, kind = np.asarray(jax.random.key_data(keys_B)), str(jax.random.key_impl(keys_B))
 
     def launch(p: int, song_N: np.ndarray, bar_N: np.ndarray, before_N: np.ndarray) -> Any:
         """Starts to decode bars of a part, without waiting for them."""
         bars = functools.partial(_bars, decoders[p], top_p, part=parts[p], kind=kind, dtype=dtype)
-        of_song = (keys[song_N], temperature_BP[song_N, p, None])
-        return blocks.launch(bars, embedding_BSE[song_N, bar_N], bar_N, before_N, *of_song, sizes=blocks.whole())
+        rows = [embedding_BSE[song_N, bar_N], bar_N, before_N, keys[song_N], temperature_BP[song_N, p, None]]
+        if parts[p] in biases:
+            rows.append(biases[parts[p]][song_N, bar_N])
+        return blocks.launch(bars, *rows, sizes=blocks.whole())
 
     walks = [_walk(len(embedding_BSE)) for _ in parts]
     wanted: dict[int, Any] = {p: next(walk) for p, walk in enumerate(walks)}
@@ -113,6 +117,7 @@ def _bars(
     before_N: Array,
     keys: Array,
     temperature_N1: Array,
+    bias_NTV: Array | None = None,
     *,
     part: str,
     kind: str,
@@ -122,10 +127,14 @@ def _bars(
     keys_N = jax.random.wrap_key_data(keys, impl=kind)
     start = steps.start_bar(decoder, part, embedding_NE, keys_N, bar_N, dtype)
 
-    def step(state: Any, noise_NV: Array) -> tuple[Any, Array]:
+    def step(state: Any, of_step: tuple[Array, Array | None]) -> tuple[Any, Array]:
+        noise_NV, bias_NV = of_step
         carries, logits_NV = steps.step_part(decoder, start.start_GB, *state, dtype)
+        if bias_NV is not None:
+            logits_NV = logits_NV + bias_NV
         token_N = steps.pick(logits_NV, noise_NV, temperature_N1, top_p)
         return (carries, token_N), token_N
 
-    _, tokens_TN = jax.lax.scan(step, (start.carries, before_N), start.noise_TBV)
+    bias_TNV = None if bias_NTV is None else jnp.transpose(bias_NTV, (1, 0, 2))
+    _, tokens_TN = jax.lax.scan(step, (start.carries, before_N), (start.noise_TBV, bias_TNV))
     return jnp.transpose(tokens_TN)
