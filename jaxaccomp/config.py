@@ -109,10 +109,11 @@ class GuideConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What a checkpoint holds: a MusicVAE and, once trained, the surrogate that guesses its latent."""
+    """What a checkpoint holds: a MusicVAE and, once trained, its surrogate, the bass's guide and the critic of takes."""
 
     musicvae: MusicVAEConfig
     surrogate: SurrogateConfig | None = None
+    guide: GuideConfig | None = None
 
     def __post_init__(self) -> None:
         if self.surrogate is not None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxaccomp.arrays import FIRST_NOTE_ON, LOWEST_PITCH, VOCABULARY
-from jaxaccomp.generate import blocks
+from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.models import guide
 from jaxaccomp.models.lstm import AnyArray
 

@@ -4,8 +4,9 @@
     CHECKPOINT/arrays/        the parameters, written by orbax
     CHECKPOINT/card.md        how good it is (written by `evaluate`, absent at first)
 
-A checkpoint holds a MusicVAE and, once trained, the surrogate encoder of its latent. Loading fills the shapes that the
-configuration asks for, so it never draws a random number, and it compares every array with its checksum.
+A checkpoint holds a MusicVAE and, once trained, the surrogate encoder of its latent, the experts that guide its bass
+and the critic of its takes. Loading fills the shapes that the configuration asks for, so it never draws a random number,
+and it compares every array with its checksum.
 """
 
 import hashlib
@@ -29,13 +30,15 @@ import jaxaccomp
 from jaxaccomp.arrays import Params
 from jaxaccomp.config import ModelConfig, MusicVAEConfig, from_json, require, to_json
 from jaxaccomp.errors import CheckpointError, ConfigError
-from jaxaccomp.models import musicvae, surrogate
+from jaxaccomp.models import guide, musicvae, surrogate
 from jaxaccomp.weights import allocator, fetched
 
 FORMAT_VERSION = 1
 """Version of the folder's layout and of config.json; raised when an older program could misread a newer folder."""
 DEFAULT = "trio-small"
 """Name of the checkpoint that ships."""
+OPTIONAL = ("guide",)
+"""Entries beside `musicvae` and `surrogate`, absent from configuration and parameters where there are none."""
 RECORD = "config.json"
 ARRAYS = "arrays"
 FILE_BYTES = 40 * 2**20
@@ -69,7 +72,8 @@ def save(
     Args:
         path: the folder to be.
         config: of a MusicVAE alone, or of a MusicVAE and its surrogate.
-        params: the MusicVAE's parameters, or `{"musicvae": …, "surrogate": … or None}` for a ModelConfig.
+        params: the MusicVAE's parameters, or `{"musicvae": …, "surrogate": … or None}` and any of `OPTIONAL` for a
+            ModelConfig.
         dtype: of the arrays on disk; bfloat16 halves the size and rounds each value to 8 significant bits.
         provenance: where the parameters come from, e.g. `source` and its `sha256`; date and code version are added.
 
@@ -93,7 +97,7 @@ def save(
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}  # on CPU a view
     entry = {
         "format_version": FORMAT_VERSION,
-        "config": to_json(config),
+        "config": _without_absent(to_json(config)),
         "dtype": dtype,
         "arrays": {
             name: {"shape": list(array.shape), "crc32": _crc32(array.astype(DTYPES[dtype], copy=False))}
@@ -135,7 +139,8 @@ def load(
             wrote the checkpoint do not matter.
 
     Returns:
-        The configuration, and `{"musicvae": params, "surrogate": params or None}`.
+        The configuration, and `{"musicvae": params, "surrogate": params or None}` with an entry more for each of
+        `OPTIONAL` that there is.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged; the message names the array.
@@ -148,8 +153,7 @@ def load(
     large = 4 * sum(math.prod(shape) for shape in expected.values()) > LARGE_BYTES
     with allocator.frugal() if large else nullcontext():
         leaves = _leaves(path, entry, expected, sharding)
-    params = unflatten_dict(leaves, sep="/")
-    return config, {"musicvae": params["musicvae"], "surrogate": params.get("surrogate")}
+    return config, {"surrogate": None, **unflatten_dict(leaves, sep="/")}
 
 
 def shapes(path_or_name: str | os.PathLike = DEFAULT) -> tuple[ModelConfig, Params]:
@@ -159,7 +163,7 @@ def shapes(path_or_name: str | os.PathLike = DEFAULT) -> tuple[ModelConfig, Para
     tree = unflatten_dict(
         {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes_of(config).items()}, sep="/"
     )
-    return config, {"musicvae": tree["musicvae"], "surrogate": tree.get("surrogate")}
+    return config, {"surrogate": None, **tree}
 
 
 def fingerprint(path_or_name: str | os.PathLike = DEFAULT, part: str | None = None) -> str:
@@ -250,7 +254,14 @@ def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     models = {"musicvae": musicvae.shapes(config.musicvae)}
     if config.surrogate is not None:
         models["surrogate"] = surrogate.shapes(config.surrogate)
+    if config.guide is not None:
+        models["guide"] = guide.shapes(config.guide)
     return flatten_dict(models, sep="/")
+
+
+def _without_absent(config: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint without optional entries keeps the identity it had before there were any."""
+    return {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
 
 
 def _config(path: Path, entry: dict[str, Any]) -> ModelConfig:
