@@ -109,7 +109,7 @@ class GuideConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What a checkpoint holds: a MusicVAE and, once trained, its surrogate, the bass's guide and the critic of takes."""
+    """What a checkpoint holds: a MusicVAE and, once trained, its surrogate, the guide of its bass and its critic."""
 
     musicvae: MusicVAEConfig
     surrogate: SurrogateConfig | None = None

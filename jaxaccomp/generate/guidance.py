@@ -21,8 +21,8 @@ from jaxaccomp.models.lstm import AnyArray
 
 def bass_bias(
     params: Mapping[str, Any],
-    harmony_weight: Float[AnyArray, ""],
-    rhythm_weight: Float[AnyArray, ""],
+    harmony_weight: float | Float[AnyArray, ""],
+    rhythm_weight: float | Float[AnyArray, ""],
     melody_BL: Int[AnyArray, "B L"],
     drums_BL: Int[AnyArray, "B L"],
     temperature_B: Float[AnyArray, "B"],

@@ -130,6 +130,25 @@ class SurrogateRecipe(Recipe):
             require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuideRecipe(Recipe):
+    """Settings of a run of the bass's guide."""
+
+    steps: int = setting(1_500, "optimizer steps in the whole run")
+    batch_size: int = setting(48, "windows in a step, over all devices and processes")
+    learning_rate: float = setting(3e-3, "peak rate")
+    ema: float = setting(0.99, "decay of the moving average of the weights, which is what is measured and exported")
+    evaluate_every: int = setting(250, "steps between measurements on the validation split")
+    evaluate_windows: int = setting(512, "validation windows measured each time")
+    lowest_shift: int = setting(-5, "largest transposition of melody and bass downwards, semitones")
+    highest_shift: int = setting(6, "largest transposition of melody and bass upwards, semitones")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training windows are varied."""
+        return Augmentation(lowest_shift=self.lowest_shift, highest_shift=self.highest_shift)
+
+
 SWOPE2020 = SurrogateRecipe(
     steps=10_000,
     batch_size=16,

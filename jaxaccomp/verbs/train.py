@@ -1,4 +1,4 @@
-"""Train MusicVAE itself (`vae`), or the surrogate encoder that guesses its latent from the melody (`surrogate`).
+"""Train MusicVAE (`vae`), the surrogate that guesses its latent from the melody (`surrogate`), or a `guide`.
 
 WORKDIR keeps everything of a run: config.json, metrics.jsonl, tensorboard/, snapshots/ to resume from, and
 checkpoint/, the averaged weights that measured best, which `latents`, `evaluate` and infer.py take. The same command
@@ -18,9 +18,16 @@ from typing import TYPE_CHECKING
 
 from jaxaccomp import config as configs
 from jaxaccomp import remote
-from jaxaccomp.config import PRESETS, ModelConfig, MusicVAEConfig, SurrogateConfig
+from jaxaccomp.config import PRESETS, GuideConfig, ModelConfig, MusicVAEConfig, SurrogateConfig
 from jaxaccomp.errors import TrainingError, UsageError
-from jaxaccomp.training.recipe import PRESET_ALIASES, SURROGATE_PRESETS, Recipe, SurrogateRecipe, VAERecipe
+from jaxaccomp.training.recipe import (
+    PRESET_ALIASES,
+    SURROGATE_PRESETS,
+    GuideRecipe,
+    Recipe,
+    SurrogateRecipe,
+    VAERecipe,
+)
 from jaxaccomp.verbs import flags
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ IDENTITIES = {"data_fingerprint": "data", "musicvae_fingerprint": "musicvae"}
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of both objectives, from their settings."""
-    objectives = parser.add_subparsers(dest="objective", required=True, metavar="surrogate|vae")
+    objectives = parser.add_subparsers(dest="objective", required=True, metavar="guide|surrogate|vae")
     vae = objectives.add_parser("vae", help="train MusicVAE on a dataset of windows")
     _add_paths(vae, "dataset of trio windows, as `windows --out` wrote it")
     vae.add_argument(
@@ -42,6 +49,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add(vae, MusicVAEConfig, "sizes, over the preset's")
     flags.add(vae, VAERecipe, "settings of the run")
+    guide = objectives.add_parser(
+        "guide", help="train the experts that guide the bass by melody and drums, on a dataset of windows"
+    )
+    _add_paths(guide, "dataset of trio windows, as `windows --out` wrote it")
+    guide.add_argument(
+        "--checkpoint",
+        default="trio-small",
+        metavar="NAME|DIR",
+        help="what the guide is added to; it fits any model, ported ones too (default: trio-small)",
+    )
+    flags.add(guide, GuideConfig, "sizes, and how much the experts are worth")
+    flags.add(guide, GuideRecipe, "settings of the run")
     surrogate = objectives.add_parser("surrogate", help="train a surrogate encoder on a dataset of latents")
     _add_paths(surrogate, "dataset of latents, as `latents --out` wrote it")
     surrogate.add_argument(
@@ -90,6 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_names(arguments)
     if arguments.objective == "vae":
         recipe: Recipe = flags.build(VAERecipe, arguments, arguments.config)
+    elif arguments.objective == "guide":
+        recipe = flags.build(GuideRecipe, arguments, arguments.config)
     else:
         recipe = flags.build(SurrogateRecipe, arguments, arguments.config, SURROGATE_PRESETS[arguments.preset])
     runtime.join_processes()
@@ -106,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace, recipe: Recipe) -> int:
-    return (_vae if arguments.objective == "vae" else _surrogate)(arguments, recipe)
+    return {"vae": _vae, "guide": _guide, "surrogate": _surrogate}[arguments.objective](arguments, recipe)
 
 
 def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
@@ -125,6 +146,30 @@ def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
         )
 
     return _train(VAEObjective(model, recipe), recipe, arguments, settings, recipe.augmentation, None, export)
+
+
+def _guide(arguments: argparse.Namespace, recipe: GuideRecipe) -> int:
+    from jaxaccomp.training.objectives import GuideObjective
+    from jaxaccomp.weights import checkpoint
+
+    stored, params = checkpoint.load(arguments.checkpoint)
+    experts = flags.build(GuideConfig, arguments, arguments.config)
+    config = dataclasses.replace(stored, guide=experts)
+    settings = {"checkpoint": arguments.checkpoint, **configs.to_json(experts), **configs.to_json(recipe)}
+
+    def export(guide) -> None:
+        checkpoint.save(
+            arguments.workdir / "checkpoint",
+            config,
+            {**params, "guide": guide},
+            dtype=checkpoint.record(checkpoint.resolve(arguments.checkpoint))["dtype"],
+            provenance={
+                **checkpoint.record(checkpoint.resolve(arguments.checkpoint))["provenance"],
+                "guide": f"train guide on {arguments.data.name}",
+            },
+        )
+
+    return _train(GuideObjective(experts, recipe), recipe, arguments, settings, recipe.augmentation, None, export)
 
 
 def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
@@ -242,7 +287,11 @@ def _check_names(arguments: argparse.Namespace) -> None:
     """A setting of --config that no class knows is a mistake, not a wish to be ignored."""
     if arguments.config is None:
         return
-    kinds = (MusicVAEConfig, VAERecipe) if arguments.objective == "vae" else (SurrogateConfig, SurrogateRecipe)
+    kinds = {
+        "vae": (MusicVAEConfig, VAERecipe),
+        "guide": (GuideConfig, GuideRecipe),
+        "surrogate": (SurrogateConfig, SurrogateRecipe),
+    }[arguments.objective]
     known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"objective", "preset"}
     known |= set(IDENTITIES) | set(IDENTITIES.values())
     unknown = sorted(set(flags.read(arguments.config)) - known)

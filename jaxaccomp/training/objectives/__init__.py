@@ -10,12 +10,14 @@ from jaxaccomp.training.objectives.base import (
     kept_tokens,
     nll_BP,
 )
+from jaxaccomp.training.objectives.guide import GuideObjective
 from jaxaccomp.training.objectives.surrogate import SurrogateObjective, posterior_divergence_B, transpose
 from jaxaccomp.training.objectives.vae import VAEObjective, beta_at, vae_loss
 
 __all__ = [
     "BIT",
     "Batch",
+    "GuideObjective",
     "Metrics",
     "Objective",
     "SurrogateObjective",

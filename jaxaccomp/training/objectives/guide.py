@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxaccomp.arrays import BARS, FIRST_NOTE_ON, LOWEST_PITCH
 from jaxaccomp.config import GuideConfig
 from jaxaccomp.models import guide
+from jaxaccomp.models.lstm import AnyArray
 from jaxaccomp.training.recipe import GuideRecipe
 
 
@@ -45,14 +46,14 @@ class GuideObjective:
         return surprises(params, batch["tokens"])
 
     def summary(self, means: Mapping[str, Any]) -> dict[str, float]:
-        """`validation`: nats a pitch class (uniform: log 12) and nats of onsets a bar; `right`: of the likeliest class."""
+        """`validation`: nats a pitch class (uniform: log 12) + nats of onsets a bar; `right`: likeliest classes."""
         notes = max(float(means["notes"]), 1e-9)
         harmony, right = float(means["harmony"]) / notes, float(means["right"]) / notes
         rhythm, place = float(means["rhythm"]), float(means["place"])
         return {"validation": harmony + rhythm, "harmony": harmony, "right": right, "rhythm": rhythm, "place": place}
 
 
-def surprises(params: Any, tokens_BLP: Int[Array, "B L P"]) -> dict[str, Float[Array, " B"]]:
+def surprises(params: Any, tokens_BLP: Int[AnyArray, "B L P"]) -> dict[str, Float[Array, " B"]]:
     """What the experts make of each window's bass.
 
     Args:
