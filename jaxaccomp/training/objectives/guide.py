@@ -64,7 +64,7 @@ def surprises(params: Any, tokens_BLP: Int[AnyArray, "B L P"]) -> dict[str, Floa
         `notes`, bass notes; `harmony`, nats of their pitch classes in all; `right`, notes of the likeliest class;
         `rhythm` and `place`, nats of onsets a bar, given drums and melody or the place in the bar alone.
     """
-    melody_BL, bass_BL, drums_BL = (tokens_BLP[..., part] for part in range(3))
+    melody_BL, bass_BL, drums_BL = (jnp.asarray(tokens_BLP)[..., part] for part in range(3))
     onset_BL = (bass_BL >= FIRST_NOTE_ON).astype(jnp.float32)
     class_BL = (bass_BL - FIRST_NOTE_ON + LOWEST_PITCH) % guide.CLASSES
     chance_BLC = jnp.repeat(guide.harmony(params, melody_BL), 4, axis=1)
