@@ -165,7 +165,7 @@ def _guide(arguments: argparse.Namespace, recipe: GuideRecipe) -> int:
             dtype=checkpoint.record(checkpoint.resolve(arguments.checkpoint))["dtype"],
             provenance={
                 **checkpoint.record(checkpoint.resolve(arguments.checkpoint))["provenance"],
-                "guide": f"train guide on {arguments.data.name}",
+                "guide": f"train guide on {arguments.data}",
             },
         )
 

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import optax
 
 from jaxaccomp.config import GuideConfig
 from jaxaccomp.models import guide
@@ -20,16 +21,18 @@ def windows():
 
 def test_learning_finds_pitch_classes_and_onsets():
     objective = GuideObjective(CONFIG, GuideRecipe(learning_rate=0.05))
-    params = objective.initial(jax.random.key(0))
+    params, adam = objective.initial(jax.random.key(0)), optax.adam(0.02)
 
     @jax.jit
-    def step(params):
+    def step(params, moments):
         gradient, metrics = jax.grad(objective.loss, has_aux=True)(params, None, {"tokens": windows()}, None, 0)
-        return jax.tree.map(lambda p, g: p - 0.3 * g, params, gradient), metrics
+        updates, moments = adam.update(gradient, moments)
+        return optax.apply_updates(params, updates), moments, metrics
 
-    first = step(params)[1]
+    moments = adam.init(params)
+    first = step(params, moments)[2]
     for _ in range(80):
-        params, metrics = step(params)
+        params, moments, metrics = step(params, moments)
     assert metrics["harmony"] < 0.2 < 1.5 < first["harmony"]
     assert metrics["rhythm"] < 0.5 * metrics["place"]
 
