@@ -7,8 +7,11 @@ gain = audio.shared_gain(sounds)                       # so that takes stay as l
 audio.write(sounds[0], "take.ogg", gain)
 """
 
+import base64
 import os
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,35 @@ PEAK = 0.89
 _BLOCK = 131_072  # frames; libsndfile's Vorbis encoder overflows its stack when it gets much more at a time
 _MOST_GAIN = 16.0
 _TEXT = b"\xff\x01\x00"  # an empty text event
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Sound that a notebook plays.
+
+    Attributes:
+        samples: at `SAMPLE_RATE`, full scale being 1.
+    """
+
+    samples: Sound = field(repr=False)
+
+    def write(self, path: str | os.PathLike) -> Path:
+        """Writes it to a file; see `write`."""
+        return write(self.samples, path)
+
+    def __repr__(self) -> str:
+        return f"Clip({len(self.samples) / SAMPLE_RATE:.1f} s)"
+
+    def _repr_html_(self) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            data = self.write(Path(folder, "sound.mp3")).read_bytes()
+        return f'<audio controls src="data:audio/mpeg;base64,{base64.b64encode(data).decode("ascii")}"></audio>'
+
+
+def clip(score: Score, *, synthesizer: Name = "auto", sound_font: str | os.PathLike | None = None) -> Clip:
+    """A Score as sound, as loud as it can be; see `synthesize`."""
+    sound = synthesize(score, synthesizer=synthesizer, sound_font=sound_font)
+    return Clip(sound * np.float32(shared_gain([sound])))
 
 
 def length_s(score: Score) -> float:
@@ -138,8 +170,7 @@ def render(
     """
     check_ending(Path(out))
     score = source if isinstance(source, Score) else midi.read(source)
-    sound = synthesize(score, synthesizer=synthesizer, sound_font=sound_font)
-    return write(sound, out, shared_gain([sound]))
+    return clip(score, synthesizer=synthesizer, sound_font=sound_font).write(out)
 
 
 def check_ending(path: Path) -> tuple[str, str]:

@@ -152,6 +152,14 @@ def render(song: Contents, **sound: Any) -> str:
     )
 
 
+def frame(song: Contents, height: int = 900) -> str:
+    """The page as an HTML fragment that a notebook shows: it can run and save files, but reach nothing around it."""
+    return (
+        f'<iframe sandbox="allow-scripts allow-downloads" width="100%" height="{height}" style="border: 0" '
+        f'title="{html.escape(song.title)}" srcdoc="{html.escape(render(song))}"></iframe>'
+    )
+
+
 def fill(template: str, **values: str) -> str:
     """A file of `web/` with every `{{name}}` replaced."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], web(template))

@@ -1,9 +1,11 @@
 """Scores as pictures: a piano roll in systems of so many bars, melody red, bass blue, drums brown."""
 
+import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from jaxaccomp.music.trio import BASS_PROGRAMS
 from jaxaccomp.report import clock, facts
 from jaxaccomp.report.bars import Bars, bars
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 COLOURS = {"melody": "#d62728", "bass": "#1f77b4", "drums": "#8c564b", "other": "#b8b8b8"}
 """The write-up's red, blue and brown; whatever else plays is grey."""
 BARS_PER_SYSTEM = 16
@@ -24,7 +29,7 @@ MOST_SYSTEMS = 8
 
 LANE = {pitch: lane for lane, pitches in enumerate(DRUM_CLASSES) for pitch in pitches}
 """Lane of each percussion pitch that belongs to a drum class."""
-_WIDTH, _STAFF_HEIGHT = 15.0, 2.0  # inches
+_WIDTH, _STAFF_HEIGHT, _DPI = 15.0, 2.0, 90  # inches, dots an inch
 
 
 def roles(score: Score, melody: int | None = None) -> dict[int, str]:
@@ -80,6 +85,25 @@ def draw(
         raise RenderError(
             f"{path}: pictures are written as .png, .svg or .pdf, not {path.suffix or 'without an ending'}"
         )
+    picture = figure(score, original=original, melody=melody, title=title, bars_per_system=bars_per_system)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(path) as temporary:
+            picture.savefig(temporary, dpi=_DPI, metadata=_NO_DATE[path.suffix.lower()])
+    except OSError as error:
+        raise RenderError(f"{path}: cannot write the picture there ({error.strerror})") from error
+    return path
+
+
+def figure(
+    score: Score,
+    *,
+    original: Score | None = None,
+    melody: int | None = None,
+    title: str | None = None,
+    bars_per_system: int = BARS_PER_SYSTEM,
+) -> "Figure":
+    """The picture that `draw` writes, as a matplotlib figure."""
     scores = [score] if original is None else [original, score]
     end_tick = max(int(one.notes["end"].max(initial=1)) for one in scores)
     grid = bars(score, end_tick)
@@ -87,14 +111,23 @@ def draw(
     systems = [range(first, min(first + width, grid.count)) for first in range(0, grid.count, width)]
     voices = [roles(score, melody)] if original is None else [roles(original), roles(score, melody)]
     names = [""] if original is None else ["original", "result"]
-    figure = _page(scores, voices, names, grid, systems, width, title or Path(score.source).name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path) as temporary:
-            figure.savefig(temporary, dpi=90, metadata=_NO_DATE[path.suffix.lower()])
-    except OSError as error:
-        raise RenderError(f"{path}: cannot write the picture there ({error.strerror})") from error
-    return path
+    return _page(scores, voices, names, grid, systems, width, title or Path(score.source).name)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that a notebook shows as it is.
+
+    Attributes:
+        figure: the matplotlib figure, to be changed or saved.
+    """
+
+    figure: "Figure" = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png", dpi=_DPI)
+        return file.getvalue()
 
 
 _NO_DATE: dict[str, dict[str, Any]] = {

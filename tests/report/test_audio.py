@@ -1,4 +1,6 @@
+import base64
 import io
+import re
 import shutil
 
 import numpy as np
@@ -151,6 +153,16 @@ def test_takes_of_one_song_share_one_gain():
     assert audio.shared_gain([quiet]) == pytest.approx(audio.PEAK / 0.1)
     assert audio.shared_gain([np.zeros((10, 2), np.float32)]) == 1.0
     assert audio.shared_gain([]) == 1.0
+
+
+def test_a_notebook_plays_a_clip(tmp_path):
+    clip = audio.clip(scale([60]))
+    assert repr(clip) == "Clip(3.0 s)"
+    assert np.abs(clip.samples).max() == pytest.approx(audio.PEAK, abs=0.05)
+    data = re.fullmatch(r'<audio controls src="data:audio/mpeg;base64,([^"]+)"></audio>', clip._repr_html_())[1]
+    with soundfile.SoundFile(io.BytesIO(base64.b64decode(data))) as file:
+        assert file.frames / file.samplerate == pytest.approx(3.0, abs=0.1)
+    assert clip.write(tmp_path / "a.wav").stat().st_size > 100_000
 
 
 def test_a_song_without_end_is_refused():

@@ -177,3 +177,16 @@ def test_every_control_has_a_name_for_screen_readers(opened):
         "!(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label'))).map(e => e.id)"
     )
     assert opened.run(nameless) == []
+
+
+def test_a_notebooks_frame_plays_without_reaching_around_it(browser, tmp_path):
+    host = tmp_path / "notebook.html"
+    host.write_text(
+        f"<!DOCTYPE html><meta charset=utf-8><title>n</title><link rel=icon href=data:,>{page.frame(song(1))}"
+    )
+    browser.open(host)
+    browser.until("document.querySelector('iframe').clientHeight === 900")
+    browser.run("addEventListener('message', (event) => { window.said = event.data; }); 1")
+    assert browser.run("document.querySelector('iframe').contentDocument") is None
+    assert browser.complaints == []
+    assert all(url.startswith(("file:", "about:", "data:")) for url in browser.requests)

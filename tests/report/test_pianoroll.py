@@ -74,6 +74,12 @@ def test_a_picture_tells_tempo_key_time_and_the_drums_in_use(tmp_path):
     assert found == {pianoroll.DRUM_NAMES[pianoroll.LANE[pitch]] for pitch in (36, 38, 81)}
 
 
+def test_a_notebook_shows_the_figure():
+    picture = pianoroll.Picture(pianoroll.figure(band(), title="Song"))
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert repr(picture) == "Picture()"
+
+
 def test_the_original_is_drawn_above(tmp_path):
     from matplotlib.image import imread
 
