@@ -101,9 +101,11 @@ class PendingTake:
         """The highest score of this name that any attempt at these windows has so far."""
         return np.nanmax(np.stack(self._scores[name])[:, windows], axis=0)
 
-    def choose(self) -> None:
+    def choose(self, options: PlayOptions) -> None:
         """Settles which attempt of each window is kept."""
-        self._chosen_N = selection.best_of_each(np.stack(self._scores[TOTAL]))
+        tokens = [attempt.tokens_BLP for attempt in self._attempts]
+        total_AN, coverage_AN = (np.stack(self._scores[name]) for name in (TOTAL, COVERAGE))
+        self._chosen_N = selection.of_take(self.melody_NL, tokens, total_AN, coverage_AN, options)
 
     def _pick(self, of_attempts: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(of_attempts)[self._chosen_N, np.arange(len(self.melody_NL))]
@@ -206,7 +208,7 @@ class Batcher:
                     take.missing += len(poor)
                     self._again.add(take, poor, times)
             if not take.missing:
-                take.choose()
+                take.choose(self._options)
                 whole.append(take)
             at = here.stop
         return whole

@@ -59,6 +59,18 @@ class PlayOptions:
         "float32", "what the decoder's products are rounded to; bfloat16 is for accelerators"
     )
     candidates: int = setting(1, "how often each window is played to choose the best from", metavar="N", before=1)
+    density: tuple[float, ...] = setting(
+        (1.0, 1.0),
+        "how many notes bass and drums play, as a share of what they would: one value, or bass,drums",
+        metavar="X[,X]",
+        before=(1.0, 1.0),
+    )
+    fills: Literal["any", "none", "few", "many"] = setting(
+        "any",
+        "where the drums break out of the groove: as they come, nowhere, before a new section, or every eight bars; "
+        "chosen among candidates",
+        before="any",
+    )
     retries: int = setting(
         5, "how often at most a window is played again in which a part rests in too many bars", metavar="N", before=5
     )
@@ -72,6 +84,15 @@ class PlayOptions:
         require(0 <= self.spread < math.inf, f"spread must be 0 or more, got {self.spread}")
         require(self.variations >= 1, f"variations must be at least 1, got {self.variations}")
         require(self.candidates >= 1, f"candidates must be at least 1, got {self.candidates}")
+        density = self.density * (2 if len(self.density) == 1 else 1)
+        require(
+            len(density) == 2 and all(0.25 <= factor <= 4 for factor in density),
+            f"density must be one value or two (bass,drums) from 0.25 to 4, got {', '.join(map(str, self.density))}",
+        )
+        object.__setattr__(self, "density", density)
+        require(
+            self.fills in ("any", "none", "few", "many"), f"fills must be any, none, few or many, got {self.fills!r}"
+        )
         require(self.retries >= 0, f"retries must be 0 or more, got {self.retries}")
         require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
         require(self.dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
@@ -87,6 +108,8 @@ class PlayOptions:
         temperature = settings.get("temperature")
         if temperature is not None:
             settings["temperature"] = np.ravel(temperature).tolist()
+        if "density" in settings:
+            settings["density"] = np.ravel(settings["density"]).tolist()
         if "parts" in settings:
             settings["parts"] = list(settings["parts"])
         return from_json(cls, settings)

@@ -1,13 +1,195 @@
-"""Which attempt of each window is kept."""
+"""Which attempt of each window is kept: the best of each, or the best song.
+
+A song is more than its windows: the drums should not change where the melody goes on, the bass should not leap from one
+window to the next, and what returns in the melody should return in the band. `best_song` weighs all that against what
+each attempt is worth by itself: a shortest path through the attempts of all windows (Viterbi), found again while
+repeats pull at each other. It depends on the song's own attempts alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+
+from jaxaccomp.arrays import BARS
+from jaxaccomp.generate.options import PlayOptions
+from jaxaccomp.music import sections, tokens
+from jaxaccomp.music.tokens import SILENT
+
+GROOVE_WEIGHT = 1.0
+"""Cost of a drum part that changes altogether from one window to the next, in standard deviations of the scores."""
+LEAP_WEIGHT = 0.5
+"""Cost of an octave's leap of the bass from one window to the next, beyond a fifth."""
+REPEAT_WEIGHT = 3.0
+"""Cost of drums that are altogether unlike those of the window that this one repeats."""
+FILL_WEIGHT = 2.0
+"""Worth of a bar that is altogether unlike the one before, where a fill is asked for, and cost where none is."""
+DENSITY_WEIGHT = 2.0
+"""Cost of twice, or half, as many notes as asked for."""
+UNCOVERED = 10.0
+"""Cost of a window in which nothing is played."""
+_ROUNDS = 3
+"""How often the path is found again for the sake of repeats."""
+_SMOOTH_LEAP = 7
+"""Semitones that a bass may leap freely."""
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """All that was decoded for one song.
+
+    Attributes:
+        tokens_ANLP: of each attempt; whatever it is where a window was not decoded so often.
+        total_AN: what each is worth; NaN where a window was not decoded so often.
+        coverage_AN: share of enough, likewise.
+        parts: which parts the last axis holds.
+    """
+
+    tokens_ANLP: Int[np.ndarray, "A N L P"]
+    total_AN: Float[np.ndarray, "A N"]
+    coverage_AN: Float[np.ndarray, "A N"]
+    parts: tuple[str, ...]
+
+    def part(self, name: str) -> Int[np.ndarray, "A N L"] | None:
+        """Tokens of one part, if it is played."""
+        return self.tokens_ANLP[..., self.parts.index(name)] if name in self.parts else None
 
 
 def best_of_each(total_AN: Float[np.ndarray, "A N"]) -> Int[np.ndarray, "N"]:
     """The attempt with the highest score, each window for itself; among equals the first.
 
     Args:
-        total_AN: of each attempt and window; NaN where a window was not played so often.
+        total_AN: of each attempt and window; NaN where a window was not decoded so often.
     """
     return np.argmax(np.where(np.isnan(total_AN), -np.inf, total_AN), axis=0)
+
+
+def best_song(melody_NL: Int[np.ndarray, "N L"], attempts: Attempts, options: PlayOptions) -> Int[np.ndarray, "N"]:
+    """The attempts that make the best song together.
+
+    Args:
+        melody_NL: the song's melody.
+        attempts: what was decoded for it.
+        options: what is asked for.
+    """
+    form = sections.form(melody_NL)
+    own_AN = _own_costs(attempts, form, options)
+    step_NAA = _boundary_costs(attempts, form)
+    struck_ANL = None if (drums_ANL := attempts.part("drums")) is None else drums_ANL > 0
+    chosen_N = _shortest_path(own_AN, step_NAA)
+    if struck_ANL is None or (form.repeats_N == np.arange(len(melody_NL))).all():
+        return chosen_N
+    for _ in range(_ROUNDS):
+        before_N = chosen_N
+        chosen_N = _shortest_path(own_AN + REPEAT_WEIGHT * _unlike_repeats(struck_ANL, form, chosen_N), step_NAA)
+        if (chosen_N == before_N).all():
+            break
+    return chosen_N
+
+
+def groove_change(one_XT: Bool[np.ndarray, "*X T"], other_XT: Bool[np.ndarray, "*Y T"]) -> Float[np.ndarray, "*Z"]:
+    """Share of the steps struck in either bar (or other stretch) that are not struck in both; 0 if both are silent.
+
+    Shapes are broadcast.
+    """
+    both_X, either_X = (one_XT & other_XT).sum(-1), (one_XT | other_XT).sum(-1)
+    return np.where(either_X > 0, 1 - both_X / np.maximum(either_X, 1), 0.0)
+
+
+def _own_costs(attempts: Attempts, form: sections.Form, options: PlayOptions) -> Float[np.ndarray, "A N"]:
+    """What each attempt costs by itself, in standard deviations of the attempts at one window."""
+    total_AN = attempts.total_AN
+    deviation = np.sqrt(np.mean(np.nanvar(total_AN, axis=0)))
+    cost_AN = -(total_AN - np.nanmax(total_AN, axis=0)) / max(float(deviation), 1e-6)
+    cost_AN = cost_AN + UNCOVERED * np.maximum(1 - attempts.coverage_AN, 0)
+    drums_ANL = attempts.part("drums")
+    if drums_ANL is not None and options.fills != "any":
+        cost_AN = cost_AN - FILL_WEIGHT * _fills(drums_ANL > 0, form, options.fills)
+    for part, factor in zip(("bass", "drums"), options.density, strict=True):
+        tokens_ANL = attempts.part(part)
+        if factor != 1 and tokens_ANL is not None:
+            count_AN = (tokens_ANL > (0 if part == "drums" else 1)).sum(-1) + 1.0
+            usual_N = np.nanmean(np.where(np.isnan(total_AN), np.nan, count_AN), axis=0)
+            cost_AN = cost_AN + DENSITY_WEIGHT * np.abs(np.log2(count_AN / usual_N / factor))
+    return np.where(np.isnan(total_AN), np.inf, cost_AN)
+
+
+def _fills(struck_ANL: Bool[np.ndarray, "A N L"], form: sections.Form, wish: str) -> Float[np.ndarray, "A N"]:
+    """How far each attempt's fills are as wished: at ends of sections, at every eighth bar, or nowhere."""
+    bars_ANST = tokens.bars(struck_ANL)
+    bars = (BARS // 2 - 1, BARS - 1)
+    middle_AN, end_AN = (groove_change(bars_ANST[:, :, bar], bars_ANST[:, :, bar - 1]) for bar in bars)
+    if wish == "none":
+        return -(middle_AN + end_AN)
+    if wish == "many":
+        return middle_AN + end_AN
+    ends_N = np.append(form.begins_with_window_N[1:], True)
+    return np.where(ends_N, end_AN, -end_AN) - middle_AN
+
+
+def _boundary_costs(attempts: Attempts, form: sections.Form) -> Float[np.ndarray, "N A A"]:
+    """What it costs to go on from one attempt (rows) at the window before to another at this one; 0 at the first."""
+    count, windows = attempts.total_AN.shape
+    cost_NAA = np.zeros((windows, count, count))
+    drums_ANL, bass_ANL = attempts.part("drums"), attempts.part("bass")
+    for n in range(1, windows):
+        if drums_ANL is not None and not form.begins_with_window_N[n]:
+            bars_AST = tokens.bars(drums_ANL[:, n - 1] > 0)
+            first_AT = tokens.bars(drums_ANL[:, n] > 0)[:, 0]
+            last = [groove_change(bars_AST[:, None, bar], first_AT[None]) for bar in (BARS - 2, BARS - 1)]
+            cost_NAA[n] += GROOVE_WEIGHT * np.mean(last, axis=0)
+        if bass_ANL is not None:
+            leap_AA = np.abs(_edge_pitch(bass_ANL[:, n - 1], -1)[:, None] - _edge_pitch(bass_ANL[:, n], 0)[None])
+            cost_NAA[n] += LEAP_WEIGHT * np.nan_to_num(np.maximum(leap_AA - _SMOOTH_LEAP, 0) / 12)
+    return cost_NAA
+
+
+def _edge_pitch(bass_AL: Int[np.ndarray, "A L"], edge: int) -> Float[np.ndarray, "A"]:
+    """First (0) or last (-1) pitch of each attempt's bass; NaN where there is none."""
+    pitch_AL = tokens.sounding(bass_AL)
+    pitches = [row_L[row_L != SILENT] for row_L in pitch_AL]
+    return np.array([row[edge] if len(row) else np.nan for row in pitches], float)
+
+
+def _unlike_repeats(
+    struck_ANL: Bool[np.ndarray, "A N L"], form: sections.Form, chosen_N: Int[np.ndarray, "N"]
+) -> Float[np.ndarray, "A N"]:
+    """How far each attempt's drums are from those now chosen for the other windows of the same melody, on average."""
+    count, windows, _ = struck_ANL.shape
+    now_NL = struck_ANL[chosen_N, np.arange(windows)]
+    cost_AN = np.zeros((count, windows))
+    for original in np.unique(form.repeats_N):
+        group = np.flatnonzero(form.repeats_N == original)
+        for n in group if len(group) > 1 else ():
+            others = group[group != n]
+            bars_ANST, now_NST = tokens.bars(struck_ANL[:, n]), tokens.bars(now_NL[others])
+            cost_AN[:, n] = groove_change(bars_ANST[:, None], now_NST[None]).mean((1, 2))
+    return cost_AN
+
+
+def _shortest_path(own_AN: Float[np.ndarray, "A N"], step_NAA: Float[np.ndarray, "N A A"]) -> Int[np.ndarray, "N"]:
+    """The cheapest way through one attempt of each window; among equals the first."""
+    windows = own_AN.shape[1]
+    total_A, came_from = own_AN[:, 0], []
+    for n in range(1, windows):
+        through_AA = total_A[:, None] + step_NAA[n]
+        came_from.append(np.argmin(through_AA, axis=0))
+        total_A = np.min(through_AA, axis=0) + own_AN[:, n]
+    path = [int(np.argmin(total_A))]
+    for before_A in reversed(came_from):
+        path.append(int(before_A[path[-1]]))
+    return np.array(path[::-1])
+
+
+def of_take(
+    melody_NL: Int[np.ndarray, "N L"],
+    tokens_of_attempts: Sequence[Int[np.ndarray, "N L P"]],
+    total_AN: Float[np.ndarray, "A N"],
+    coverage_AN: Float[np.ndarray, "A N"],
+    options: PlayOptions,
+) -> Int[np.ndarray, "N"]:
+    """The attempts that these options keep: with one candidate the best of each window, with several the best song."""
+    if options.candidates == 1:
+        return best_of_each(total_AN)
+    return best_song(melody_NL, Attempts(np.stack(tokens_of_attempts), total_AN, coverage_AN, options.parts), options)
