@@ -36,6 +36,7 @@ _BROKEN = ("gloo", "connection reset", "connection closed", "coordination servic
 _GONE = "start the same command again on all of them, it goes on from the last saved state"
 
 _watch: "_Watch | None" = None
+_abort_handler: Any = None
 _meetings = 0
 
 
@@ -59,29 +60,30 @@ def join() -> None:
         return  # JAX would take one of the machine's GPUs, as if others had the rest
     seconds = _number(JOIN_SECONDS, os.environ.get(JOIN_SECONDS, "300"))
     count, index = (_number(name, given[name]) for name in (COUNT, INDEX))
+    unmet = (
+        f"the processes of this run did not meet within {seconds} s; see that all of them were started and that "
+        f"{given[ADDRESS] or 'the first one'} can be reached from here, or unset {ADDRESS} to run alone"
+    )
+    _on_abort(unmet)  # jaxlib does not raise where nobody answers
     try:
         jax.distributed.initialize(given[ADDRESS], count, index, initialization_timeout=seconds)
-    except ValueError as error:
-        if named:
-            missing = ", ".join(name for name in given if name not in named) or "a valid value"
+    except (ValueError, RuntimeError, OSError) as error:
+        started = "must be called before" in str(error)
+        if not named and (started or isinstance(error, ValueError)):
+            return  # no cluster that JAX knows, or a caller who has started without one
+        if missing := [name for name in given if name not in named]:
             raise ClusterError(
-                f"{', '.join(named)}: set, but the run's other processes cannot be told from it ({_line(error)}); set "
-                f"{missing} too, or unset all three"
+                f"{', '.join(named)}: set, but that does not say who the run's processes are; set "
+                f"{' and '.join(missing)} too, or unset all three to run alone"
             ) from error
-        return  # no cluster that JAX knows
-    except (RuntimeError, OSError) as error:
-        if "must be called before" in str(error):
-            if named:
-                raise ClusterError(
-                    f"{', '.join(named)}: JAX has already started in this process, so it cannot join others; join them "
-                    "by jax.distributed.initialize() first"
-                ) from error
-            return
-        raise ClusterError(
-            f"the processes of this run did not meet within {seconds} s ({_line(error)}); see that all of them were "
-            f"started and that {given[ADDRESS] or 'the first one'} can be reached from here, or unset {ADDRESS} to run "
-            "alone"
-        ) from error
+        if started:
+            raise ClusterError(
+                f"{', '.join(named)}: JAX has already started in this process, so it cannot join others; join them by "
+                "jax.distributed.initialize() first"
+            ) from error
+        raise ClusterError(f"{unmet} ({_line(error)})") from error
+    finally:
+        _on_abort(None)
     # JAX has a signal handler of its own for SIGTERM by now, which only takes a note of it.
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -91,6 +93,8 @@ def join() -> None:
 
 def size() -> int:
     """How many processes the run has; starts no device."""
+    if "jax" not in sys.modules:
+        return 1
     from jax._src import distributed
 
     return distributed.global_state.num_processes if distributed.global_state.client is not None else 1
@@ -198,9 +202,7 @@ class _Watch:
         self._client = _client()
         self._seen: dict[str, tuple[str, float]] = {}
         self._ended = threading.Event()
-        # Where the first process is gone, jaxlib aborts this one from a thread of its own, with a stack in C++.
-        self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(_aborted)
-        ctypes.CDLL(None).signal(signal.SIGABRT, self._handler)
+        _on_abort(f"the first process of this run has ended; {_GONE}")
         self._thread = threading.Thread(target=self._run, name="signs-of-life", daemon=True)
         self._thread.start()
         atexit.register(self._end, "left")  # goes before JAX's own, which waits for the others
@@ -250,10 +252,28 @@ class _Watch:
             self._client.key_value_set(f"{_PREFIX}/alive/{index()}", word, allow_overwrite=True)
 
 
-def _aborted(number: int) -> None:
-    del number
-    os.write(2, f"\njaxaccomp: JAX lost the first process of this run, as told above; {_GONE}\n".encode())
-    os._exit(1)
+def _on_abort(said: str | None) -> None:
+    """Lets this process end with a sentence where jaxlib aborts it, from threads of its own, with a stack in C++.
+
+    Args:
+        said: the sentence; None: abort as usual.
+    """
+    global _abort_handler
+    if said is None:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        return
+
+    def end(number: int) -> None:
+        del number
+        os.write(2, f"\njaxaccomp: {said}\n".encode(errors="backslashreplace"))
+        os._exit(1)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = (ctypes.c_int, type(handler))
+    libc.signal(signal.SIGABRT, handler)
+    _abort_handler = handler  # C holds no reference to it
 
 
 def _client() -> Any:

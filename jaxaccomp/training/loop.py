@@ -163,6 +163,7 @@ class _Loop:
         self._objective, self._recipe, self._run, self._export = objective, recipe, run, export
         self._training, self._validation, self._devices = training, validation, devices
         self._local = sum(device.process_index == jax.process_index() for device in devices)
+        _connect(devices, self._local)
         self._frozen = replicate(frozen, devices)
         self._progress: dict[str, Any] = {"best": math.inf, "best_step": -1}
         self._step = 0
@@ -188,13 +189,15 @@ class _Loop:
                 self._export(states.restore(best, like)[0].ema_params)  # a kill came between two files
         self._state = replicate(state, self._devices)
         kinds = dict(axis_name=AXIS, devices=self._devices)
-        update = jax.pmap(_with_wish(make_update(objective, recipe, transform)), donate_argnums=0, **kinds)
+        self._update = jax.pmap(_with_wish(make_update(objective, recipe, transform)), donate_argnums=0, **kinds)
         batch = split(self._training.batch(self._step), self._local)
-        shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-            (self._state, self._frozen, batch, np.zeros(self._local, np.int32)),
-        )
-        self._update = update.lower(*shapes).compile()
+        self._memory = None
+        if cluster.size() == 1 or jax.config.jax_compilation_cache_dir:
+            wishes = np.zeros(self._local, np.int32)
+            compiled = self._update.lower(self._state, self._frozen, batch, wishes).compile()
+            self._memory = compiled.memory_analysis()
+            if cluster.size() == 1:
+                self._update = compiled  # of several processes, pmap itself must hand over their shares
         self._measure = jax.pmap(make_measure(objective), **kinds)
 
     def overview(self) -> str:
@@ -207,7 +210,7 @@ class _Loop:
             parameters=parameters,
             splits=splits,
             recipe=self._recipe,
-            memory=self._update.memory_analysis(),
+            memory=self._memory,
             step=self._step,
             best=(self._progress["best"], self._progress["best_step"]),
         )
@@ -310,6 +313,14 @@ class _Lagged:
             values = {name: float(value) for name, value in first_replica(metrics).items()}
             waiting = self._stream.waited_s / (time.perf_counter() - self._start_s)
             self._log.training(step, {**values, "waiting_for_data": waiting})
+
+
+def _connect(devices: list[jax.Device], local: int) -> None:
+    """Lets devices of several processes meet while all are here: later one may compile for longer than others wait."""
+    if cluster.size() > 1:
+        cluster.agree(dict, "connect the devices")
+        total = jax.pmap(lambda x: jax.lax.psum(x, AXIS), axis_name=AXIS, devices=devices)
+        jax.block_until_ready(total(np.ones(local, np.float32)))
 
 
 def _with_wish(update: Callable) -> Callable:

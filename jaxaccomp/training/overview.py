@@ -45,7 +45,7 @@ def table(
         "parameters": f"{parameters:,}, {recipe.precision}",
         **{split: f"{data.size:,} windows of {data.songs:,} songs" for split, data in splits.items()},
         "steps": f"{recipe.steps:,}; an epoch has {splits['train'].steps_per_epoch:,}",
-        "memory": f"{_memory(memory)} a device and step (XLA's estimate)",
+        "memory": _memory(memory),
         "start": f"resuming from step {step:,}" if step else "new run, from step 0",
     }
     if step and math.isfinite(best[0]):
@@ -56,6 +56,6 @@ def table(
 
 def _memory(estimate: Any) -> str:
     if estimate is None:
-        return "unknown"
+        return "not estimated"
     bytes_ = estimate.argument_size_in_bytes + estimate.output_size_in_bytes + estimate.temp_size_in_bytes
-    return f"{(bytes_ - estimate.alias_size_in_bytes) / 2**20:,.1f} MiB"
+    return f"{(bytes_ - estimate.alias_size_in_bytes) / 2**20:,.1f} MiB a device and step (XLA's estimate)"
