@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "load": "jaxaccomp.generate.accompanist",
     "Accompanist": "jaxaccomp.generate.accompanist",
-    "Accompaniment": "jaxaccomp.generate.accompanist",
+    "Accompaniment": "jaxaccomp.generate.take",
     "Score": "jaxaccomp.music.midi",
     "PRESETS": "jaxaccomp.config",
     "JaxAccompError": "jaxaccomp.errors",

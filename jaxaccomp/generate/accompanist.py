@@ -9,7 +9,6 @@ each is worth, and the best is kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
@@ -28,33 +27,12 @@ from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.sampler import Sampler, Temperature
 from jaxaccomp.generate.scoring import TakeScorer
 from jaxaccomp.generate.song import Song, finish, prepare
-from jaxaccomp.music import melody as melodies
+from jaxaccomp.generate.take import Accompaniment
 from jaxaccomp.music import midi
 from jaxaccomp.weights import checkpoint
 
 BATCH = 64
 """Windows decoded at a time: what a long song, or many variations, are cut into."""
-
-
-@dataclass(frozen=True)
-class Accompaniment:
-    """One take of the band.
-
-    Attributes:
-        score: the song with bass and drums.
-        z: the latent of each window [N, Z].
-        windows: tokens of melody, bass and drums of each window [N, 256, 3]; a part that was not asked for is silent.
-        melody: which track is the melody, and why.
-        variation: number of the take, from 0.
-        scores: what it was chosen by, means over its windows; see `scoring`.
-    """
-
-    score: midi.Score
-    z: np.ndarray
-    windows: np.ndarray
-    melody: melodies.Choice
-    variation: int = 0
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class Accompanist:
@@ -63,7 +41,10 @@ class Accompanist:
     Attributes:
         config: sizes of both.
         params: `{"musicvae": …, "surrogate": …}`.
+        name: of the checkpoint, as it was asked for.
     """
+
+    name: str = "unnamed"
 
     def __init__(
         self,
@@ -148,6 +129,7 @@ class Accompanist:
                 song.choice,
                 take.variation,
                 take.scores,
+                song.score,
             )
             for take in takes
         ]
@@ -213,6 +195,10 @@ class Accompanist:
         )
         return Decoded(self._sampler(z_BZ, keys_B, options.temperature, options.parts), z_BZ, *posterior)
 
+    def __repr__(self) -> str:
+        count = sum(array.size for array in jax.tree.leaves(self.params))
+        return f"Accompanist({self.name}, {count / 1e6:.1f} million parameters)"
+
     def scorer(self, options: PlayOptions) -> TakeScorer:
         """What a decoded window is worth under these options."""
         return scoring.make(options)
@@ -233,9 +219,11 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None
     runtime.use_compilation_cache()
     config, params = checkpoint.load(name_or_path)
     try:
-        return Accompanist(config, params, dtype=dtype)
+        band = Accompanist(config, params, dtype=dtype)
     except CheckpointError as error:
         raise CheckpointError(f"{name_or_path}: {error}") from error
+    band.name = str(name_or_path)
+    return band
 
 
 def _with_melody(melody_NL: np.ndarray, tokens_NLP: np.ndarray, parts: Sequence[str]) -> np.ndarray:

@@ -84,6 +84,12 @@ class Score:
     def __hash__(self) -> int:
         return hash(self.data)
 
+    def __repr__(self) -> str:
+        try:
+            return f"Score({self.source!r}, {len(self.tracks)} tracks, {len(self.notes)} notes)"
+        except MidiError:  # bytes that nobody has checked yet
+            return f"Score({self.source!r}, {len(self.data)} bytes)"
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("data", "source", "limits", "exact")}
 
