@@ -17,8 +17,12 @@ _PROFILES_KC = np.array(
 
 def of_song(score: Score, choice: Choice) -> list[tuple[str, str]]:
     """Name and value of each fact worth telling of a song, the melody and why it is the melody first."""
+    return [("Melody", f"{track_name(score.tracks[choice.track])}: {choice.reason}"), *in_general(score)]
+
+
+def in_general(score: Score) -> list[tuple[str, str]]:
+    """Name and value of each fact that does not depend on which track is the melody."""
     return [
-        ("Melody", f"{track_name(score.tracks[choice.track])}: {choice.reason}"),
         ("Tempo", f"{tempo(score)} quarter notes a minute"),
         ("Meter", meter(score)),
         ("Key", key(score)),

@@ -1,12 +1,16 @@
 """Play bass and drums to melodies.
 
-One song:      infer.py song.mid --out DIR                writes DIR/song.mid and tells which track it took for the tune
-A demo tune:   infer.py --demo korobeiniki --out DIR --plot
+One song:      infer.py song.mid --out DIR                writes DIR/song.mid and tells which track is the melody
+               infer.py song.mid --out my.mid             writes my.mid
+To hear it:    infer.py song.mid --out DIR --page         also writes DIR/song.html, a page that plays in any browser
+A demo tune:   infer.py --demo korobeiniki --out DIR --page --audio
 A collection:  infer.py FOLDER… --out DIR                 writes DIR/<path in the folder>.mid and DIR/manifest.jsonl;
                                                           the same command resumes a run that was stopped
 """
 
 import argparse
+import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,15 +21,14 @@ from jaxaccomp import remote
 from jaxaccomp.arrays import BAND, BARS
 from jaxaccomp.collection.run import CollectionConfig
 from jaxaccomp.errors import CollectionError, UsageError
+from jaxaccomp.generate import song as songs
 from jaxaccomp.generate.options import PlayOptions, fast
-from jaxaccomp.verbs import flags
+from jaxaccomp.verbs import flags, results
+from jaxaccomp.verbs.results import OUT, Place
 
 if TYPE_CHECKING:
-    from jaxaccomp.generate.accompanist import Accompaniment
-    from jaxaccomp.generate.song import Song
-    from jaxaccomp.music.midi import Score
+    from jaxaccomp.generate.take import Accompaniment
 
-_OUT = Path("accompanied")
 _MOMENT = 64
 """Windows that are decoded before anyone would look for a progress bar."""
 
@@ -33,9 +36,12 @@ _MOMENT = 64
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares inputs, how to play, and what to make of the result."""
     parser.add_argument("inputs", nargs="*", type=remote.path, metavar="INPUT", help="MIDI files, or folders of them")
-    parser.add_argument("--demo", metavar="NAME", help="play one of the tunes that come along; `list` tells them")
+    parser.add_argument("--demo", metavar="NAME", help="play to one of the demo tunes; `list` describes them")
     parser.add_argument(
-        "--out", type=remote.path, metavar="DIR", help=f"folder of the results (one song: default {_OUT}/)"
+        "--out",
+        type=remote.path,
+        metavar="DIR",
+        help=f"folder of the results, or for one song a file name in .mid (one song: default {OUT}/)",
     )
     parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
 
@@ -52,17 +58,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             help=f"no {other}",
         )
 
-    show = parser.add_argument_group("of a single song")
+    show = parser.add_argument_group("what to make of the result")
+    show.add_argument(
+        "--page", action="store_true", help="also write a listening page, DIR/song.html: open it in any browser"
+    )
+    show.add_argument("--audio", action="store_true", help="also render sound, DIR/song.mp3")
     show.add_argument("--plot", action="store_true", help="also draw a piano roll, DIR/song.png")
     show.add_argument("--plot-original", action="store_true", help="the same, with the original above it")
-    show.add_argument("--audio", action="store_true", help="also render sound, DIR/song.ogg (needs FluidSynth)")
+    show.add_argument("--quiet", action="store_true", help="say nothing but what goes wrong")
+    show.add_argument("--json", action="store_true", help="say what was made as one JSON object instead of sentences")
     flags.add(parser, CollectionConfig, "of a collection")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """One song, or a collection."""
     if arguments.demo == "list":
-        return _list_demos()
+        return _list_demos(arguments.json)
     if bool(arguments.demo) == bool(arguments.inputs):
         raise UsageError(
             "give MIDI files or folders, or --demo NAME" if not arguments.demo else "--demo takes no INPUT"
@@ -71,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.fast:
         vars(arguments).update(fast() | vars(arguments))  # what is told by a flag of its own stays
     options = flags.build(PlayOptions, arguments)
+    arguments.force = config.force
     arguments.inputs = [remote.here(path, "songs") for path in arguments.inputs]
     with remote.writable(arguments.out, "results") as arguments.out:
         return _play(arguments, config, options)
@@ -86,46 +98,71 @@ def _is_single(inputs: Sequence[Path]) -> bool:
     return len(inputs) == 1 and not inputs[0].is_dir()
 
 
-def _list_demos() -> int:
+def _list_demos(as_json: bool) -> int:
     from jaxaccomp import demos
+    from jaxaccomp.music import midi
+    from jaxaccomp.report import facts
 
-    for name in demos.names():
-        print(name)
+    found = {name: midi.read(demos.path(name)) for name in demos.names()}
+    if as_json:
+        print(json.dumps([{"name": name, **dict(facts.in_general(score))} for name, score in found.items()]))
+        return 0
+    width = max(map(len, found))
+    for name, score in found.items():
+        print(f"{name:{width}}  {facts.line(score)}")
     return 0
 
 
 def _play_one(arguments: argparse.Namespace, options: PlayOptions) -> int:
-    from jaxaccomp.generate import song as songs
+    from jaxaccomp import demos
     from jaxaccomp.music import midi
 
-    source = _demo(arguments.demo) if arguments.demo else arguments.inputs[0]
-    out = arguments.out or _OUT
-    first = out / source.with_suffix(".mid").name
-    targets = [songs.take_path(first, take) for take in range(options.variations)]
+    say = _nothing if arguments.quiet or arguments.json else print
+    source = demos.path(arguments.demo) if arguments.demo else arguments.inputs[0]
+    place = Place.of(arguments.out, source)
     song = songs.prepare(midi.read(source), options.melody)
-    if any(target.exists() and target.samefile(source) for target in targets):
-        raise UsageError(f"--out {out}: the result would overwrite {source}; choose another folder")
+    place.refuse_overwriting(source, options.variations)
     count = len(song.melody_NL)
-    print(f"{source}: {songs.describe(song)}; {count} window{'s' * (count > 1)} of {BARS} bars")
-    songs.make_folder(out)
+    say(f"{source}: {songs.describe(song)}; {count} window{'s' * (count > 1)} of {BARS} bars")
+    if gone := results.left_out(song, options):
+        say(gone)
+    songs.make_folder(place.folder)
 
     from jaxaccomp.generate import accompanist
 
     band = accompanist.load(arguments.checkpoint, dtype=options.dtype)
-    with _progress(count * options.variations) as progress:
+    with _progress(0 if arguments.quiet else count * options.variations) as progress:
         takes = band.play_song(song, options, progress=progress)
-    for take, target in zip(takes, targets, strict=True):
-        take.score.write(target)
-        print(f"wrote {target}: {', '.join(options.parts)} by {arguments.checkpoint}, seed {options.seed}")
-    for take, target in zip(takes, targets, strict=True):
-        _show(arguments, song, take, target)
+    wanted = place
+    if not arguments.force:
+        place = wanted.spare(takes, options.seed)
+    if place != wanted:
+        say(f"{wanted.file()} holds other music and is kept; --force replaces it")
+    for take in takes:
+        file = take.write(place.file(take.variation))
+        say(f"wrote {file}: {_told(take, options, arguments.checkpoint)}")
+    made = {"takes": [{"take": take.variation + 1, "file": str(place.file(take.variation))} for take in takes]}
+    for kind, path in _show(arguments, options, takes, place):
+        say(f"wrote {path}")
+        made.setdefault(kind, []).append(str(path))
+    if arguments.json:
+        for told, take in zip(made["takes"], takes, strict=True):
+            told["scores"] = {name: float(value) for name, value in take.scores.items()}
+        choice = {"track": song.choice.track, "why": song.choice.reason}
+        print(json.dumps({"input": str(source), "melody": choice, "seed": options.seed, **made}))
     return 0
 
 
-def _demo(name: str) -> Path:
-    from jaxaccomp import demos
+def _nothing(text: str) -> None:
+    """In place of `print`."""
 
-    return demos.path(name)
+
+def _told(take: "Accompaniment", options: PlayOptions, checkpoint: str) -> str:
+    from jaxaccomp.report import scores
+
+    number = f"take {take.variation + 1} of {options.variations}, " if options.variations > 1 else ""
+    worth = scores.line(take.scores)
+    return f"{number}{' and '.join(options.parts)} by {checkpoint}, seed {options.seed}{f'; {worth}' if worth else ''}"
 
 
 @contextmanager
@@ -140,31 +177,35 @@ def _progress(windows: int) -> Iterator[Callable[[int], None] | None]:
         yield bar.update
 
 
-def _show(arguments: argparse.Namespace, song: "Song", take: "Accompaniment", target: Path) -> None:
+def _show(
+    arguments: argparse.Namespace, options: PlayOptions, takes: "Sequence[Accompaniment]", place: Place
+) -> Iterator[tuple[str, Path]]:
+    """Makes pictures, sounds and the page, and tells each when it is there."""
     if arguments.plot or arguments.plot_original:
-        from jaxaccomp.report import pianoroll
-
-        picture = pianoroll.draw(
-            take.score,
-            target.with_suffix(".png"),
-            original=song.score if arguments.plot_original else None,
-            melody=_melody_track(song, take.score),
-            title=target.stem,
-        )
-        print(f"wrote {picture}")
+        for take in takes:
+            file = place.file(take.variation, ".png")
+            take.plot(file, with_original=arguments.plot_original)
+            yield "plots", file
     if arguments.audio:
         from jaxaccomp.report import audio
 
-        print(f"wrote {audio.render(target, target.with_suffix('.ogg'))}")
+        sounds = [audio.synthesize(take.score) for take in takes]
+        gain = audio.shared_gain(sounds)
+        for take, sound in zip(takes, sounds, strict=True):
+            yield "sounds", audio.write(sound, place.file(take.variation, ".mp3"), gain)
+    if arguments.page:
+        from jaxaccomp.generate.take import contents
+        from jaxaccomp.report import page
 
-
-def _melody_track(song: "Song", score: "Score") -> int | None:
-    """The tune's track among those of the result, where it may have another number."""
-    notes = song.score.track_notes(song.choice.track)[["start", "pitch"]].tolist()
-    for track in score.tracks:
-        if score.track_notes(track.index)[["start", "pitch"]].tolist() == notes:
-            return track.index
-    return None
+        source = shlex.join(["--demo", arguments.demo] if arguments.demo else [str(arguments.inputs[0])])
+        shown = contents(
+            list(takes),
+            [place.file(take.variation).name for take in takes],
+            title=place.stem,
+            settings=results.settings(arguments.checkpoint, options),
+            command=results.command(source, arguments.out, arguments.checkpoint, options, ["--page"]),
+        )
+        yield "pages", page.write(place.file(ending=".html"), shown)
 
 
 def _play_collection(arguments: argparse.Namespace, config: CollectionConfig, options: PlayOptions) -> int:

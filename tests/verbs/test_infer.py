@@ -122,7 +122,8 @@ def test_demo_with_a_plot_and_the_list_of_demos(infer, tmp_path):
     assert (tmp_path / "greensleeves.png").read_bytes().startswith(b"\x89PNG")
     assert f"wrote {tmp_path / 'greensleeves.png'}" in said
     code, said, _ = infer("--demo", "list")
-    assert said.split() == demos.names()
+    assert [line.split()[0] for line in said.splitlines()] == demos.names()
+    assert "49 bars of 6/8, 112 quarter notes a minute, A minor, 1:19 min" in said
 
 
 def test_sound_that_cannot_be_rendered_loses_no_notes(infer, tmp_path, monkeypatch):
