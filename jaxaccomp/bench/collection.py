@@ -1,11 +1,8 @@
 """A whole collection, end to end: read, choose, decode, stitch, write; against a plain loop over `accompany()`."""
 
-import argparse
-import json
 import os
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,49 +13,43 @@ from typing import Any
 import numpy as np
 
 from jaxaccomp.arrays import STEPS
-from jaxaccomp.bench import machine
+from jaxaccomp.bench import fresh_process, machine, timing
+from jaxaccomp.bench.settings import CollectionBenchConfig
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.music import build, midi, smf
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declares what to accompany, and how."""
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="songs to accompany (default: the demo tunes)")
-    parser.add_argument("--songs", type=int, metavar="N", help="how many; more than there are: copies (default: 500)")
-    parser.add_argument(
-        "--loop-songs", type=int, metavar="N", help="how many of them the plain loop is timed on (default: 60)"
-    )
-    parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
-    parser.add_argument("--batch-size", type=int, default=0, metavar="N", help="windows decoded at a time")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read and write songs")
-    parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
+def measure(config: CollectionBenchConfig | None = None) -> dict[str, Any]:
+    """Times a collection run, and then the loop on some of the same songs, in a process that has one device.
 
+    Args:
+        config: which songs, how many, and how they are played; None: the defaults.
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Times a collection run, and then the loop on some of the same songs, in a process that has one device."""
+    Raises:
+        CollectionError: no song could be accompanied.
+    """
     from jaxaccomp import runtime
     from jaxaccomp.collection import run as collection
     from jaxaccomp.collection.run import CollectionConfig
     from jaxaccomp.models import lstm_scan
     from jaxaccomp.weights import checkpoint
 
-    if arguments.loop:
-        return {"loop_s": _loop(str(arguments.checkpoint), sorted(arguments.loop.iterdir()))}
-    config = CollectionConfig(batch_size=arguments.batch_size, workers=arguments.workers)
-    count = arguments.songs or (40 if arguments.quick else 500)
-    loop_count = min(count, arguments.loop_songs or (10 if arguments.quick else 60))
+    config, others = config or CollectionBenchConfig(), timing.Others()
+    settings = CollectionConfig(batch_size=config.batch_size, workers=config.workers)
+    count = config.songs or (40 if config.quick else 500)
+    loop_count = min(count, config.loop_songs or (10 if config.quick else 60))
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        songs = _multiply(_sources(arguments.folder), count, place / "songs")
-        widest = max(checkpoint.shapes(arguments.checkpoint)[0].musicvae.decoder_sizes)
+        songs = _multiply(_sources(config.folder), count, place / "songs")
+        widest = max(checkpoint.shapes(config.checkpoint)[0].musicvae.decoder_sizes)
         runtime.use_device_for_each_core(count, widest >= lstm_scan.WIDE)
-        _compile(str(arguments.checkpoint), config.batch_size)
-        summary = collection.run([place / "songs"], place / "out", config, checkpoint=arguments.checkpoint)
+        _compile(config.checkpoint, config.batch_size)
+        summary = collection.run([place / "songs"], place / "out", settings, checkpoint=config.checkpoint)
         if not summary.counts.get("done"):
             raise CollectionError(f"none of the {count} songs could be accompanied:\n{summary.text}")
         workers = config.workers or os.cpu_count() or 1
         peak_memory_mib = _peak_memory_mib(workers)
-        loop_s = _loop_elsewhere(str(arguments.checkpoint), songs[:loop_count], place / "loop")
+        loop_s = _loop_elsewhere(config.checkpoint, songs[:loop_count], place / "loop")
     figures = dict(summary.figures)
     return {
         **figures,
@@ -69,8 +60,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "loop_songs_per_s": loop_count / loop_s,
         "ratio_to_loop": figures["songs_per_s"] * loop_s / loop_count,
         "peak_memory_mib": peak_memory_mib,
-        "checkpoint": str(arguments.checkpoint),
+        "checkpoint": config.checkpoint,
         "machine": machine.describe(),
+        "others": others.share(),
     }
 
 
@@ -88,6 +80,7 @@ def table(results: dict[str, Any]) -> str:
         ("reading, ms a song", f"{1e3 * results['read_s'] / songs:.1f}, in {results['workers']} workers"),
         ("decoding, ms a song", f"{1e3 * results['device_s'] / songs:.1f}"),
         ("writing, ms a song", f"{1e3 * results['write_s'] / songs:.1f}"),
+        ("others, of the CPUs", f"{results['others']:.0%}"),
         ("peak memory, MiB", f"{results['peak_memory_mib']:.0f}, workers included"),
     ]
     title = f"{songs:.0f} songs, {results['windows']:.0f} windows, {results['checkpoint']}, {here['processor']}"
@@ -141,23 +134,24 @@ def _compile(checkpoint: str, batch_size: int) -> None:
 
 
 def _loop_elsewhere(checkpoint: str, songs: Sequence[Path], folder: Path) -> float:
-    """`_loop` in a fresh process: with a device for each core it would have one core alone."""
+    """`time_loop` in a fresh process: with a device for each core it would have one core alone."""
     folder.mkdir()
     for path in songs:
         (folder / path.name).symlink_to(path)
-    command = [sys.executable, "-m", "jaxaccomp", "bench", "collection", "--json", "--checkpoint", checkpoint]
-    done = subprocess.run([*command, "--loop", str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        raise CollectionError(f"the plain loop failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
-    return json.loads(done.stdout)["loop_s"]
+    return fresh_process.call("jaxaccomp.bench.collection:time_loop", checkpoint=checkpoint, folder=folder)
 
 
-def _loop(checkpoint: str, songs: Sequence[Path]) -> float:
-    """Seconds that a plain loop takes, once all is compiled."""
+def time_loop(checkpoint: str, folder: str | Path) -> float:
+    """Seconds that a plain loop over the songs of a folder takes, once all is compiled.
+
+    Args:
+        checkpoint: name or path.
+        folder: holds the songs, and nothing else.
+    """
     from jaxaccomp.errors import MidiError
     from jaxaccomp.generate import accompanist
 
-    band, took_s = accompanist.load(checkpoint), []
+    band, songs, took_s = accompanist.load(checkpoint), sorted(Path(folder).iterdir()), []
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(2):
             start_s = time.perf_counter()

@@ -1,15 +1,13 @@
 """Datasets: how fast they are made, and whether reading them ever keeps the surrogate's training waiting."""
 
-import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxaccomp.bench.settings import DataConfig
 from jaxaccomp.config import PRESETS
-from jaxaccomp.errors import UsageError
 
 QUICK_SONGS = 6
 _BARS = 80
@@ -17,58 +15,50 @@ _BARS = 80
 _MELODIES = 4
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declares what is measured."""
-    parser.add_argument("--preset", choices=PRESETS, default="trio-small", help="sizes (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="examples of a batch (default: 64)")
-    parser.add_argument("--songs", type=int, default=60, metavar="N", help="made-up songs to read (default: 60)")
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: one for each core)"
-    )
+def measure(config: DataConfig | None = None) -> dict[str, Any]:
+    """Makes songs, windows and latents in a temporary folder, and times each stage and the reader.
 
-
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Makes songs, windows and latents in a temporary folder, and times each stage and the reader."""
+    Args:
+        config: sizes and numbers; None: the defaults.
+    """
     import jax
 
-    from jaxaccomp.bench import machine
+    from jaxaccomp.bench import machine, timing
     from jaxaccomp.data import latents, windows
     from jaxaccomp.data.staging import WindowsConfig
     from jaxaccomp.models import musicvae
     from jaxaccomp.weights import checkpoint
 
-    for name in ("batch_size", "songs", "workers"):
-        if getattr(arguments, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}")
-    songs = QUICK_SONGS if arguments.quick else arguments.songs
-    config = PRESETS[arguments.preset]
+    config, others = config or DataConfig(), timing.Others()
+    songs, sizes = QUICK_SONGS if config.quick else config.songs, PRESETS[config.preset]
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         _make_songs(root / "songs", songs)
         stages = _Stages()
-        windows.build(root / "songs", root / "windows", WindowsConfig(), workers=arguments.workers, progress=stages)
+        windows.build(root / "songs", root / "windows", WindowsConfig(), workers=config.workers, progress=stages)
         count = _size(root / "windows")
-        checkpoint.save(root / "checkpoint", config, musicvae.initialize(config, jax.random.key(0)))
-        limit = 4 if arguments.quick else 40
+        checkpoint.save(root / "checkpoint", sizes, musicvae.initialize(sizes, jax.random.key(0)))
+        limit = 4 if config.quick else 40
         start_s = time.perf_counter()
         latents.build(
             root / "windows",
             root / "checkpoint",
             root / "latents",
-            batch_size=arguments.batch_size,
+            batch_size=config.batch_size,
             limit=limit,
             progress=stages,
         )
         latents_s = time.perf_counter() - start_s
         return {
-            "preset": arguments.preset,
+            "preset": config.preset,
             "machine": machine.describe(),
             "songs": songs,
             "windows": count,
-            "reading": {"songs_per_s": songs / stages.elapsed_s["reading"], "workers": arguments.workers},
-            "writing": {"windows_per_s": count / stages.elapsed_s["writing"], "workers": arguments.workers},
+            "reading": {"songs_per_s": songs / stages.elapsed_s["reading"], "workers": config.workers},
+            "writing": {"windows_per_s": count / stages.elapsed_s["writing"], "workers": config.workers},
             "encoding": {"windows_per_s": _size(root / "latents") / latents_s},
-            "training": _training(root, config, arguments.batch_size, 5 if arguments.quick else 30),
+            "training": _training(root, sizes, config.batch_size, 5 if config.quick else 30),
+            "others": others.share(),
         }
 
 
@@ -78,7 +68,8 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{results['preset']}: {about['processor']} ({about['cores']} cores), {about['device']}; "
-            f"{results['songs']} songs, {results['windows']:,} windows; load {about['load_1min']} at the start",
+            f"{results['songs']} songs, {results['windows']:,} windows; load {about['load_1min']} at the start, "
+            f"others took {results['others']:.0%} of the CPUs",
             "",
             "| stage | a second |",
             "|---|---|",

@@ -23,6 +23,8 @@ PEAK_SIZE = {"cpu": 4096, "gpu": 8192, "tpu": 8192}
 """Width of the square matrices of the peak measurement, by backend: large enough that a larger one gains nothing."""
 COPY_BYTES = {"cpu": 2**28, "gpu": 2**32, "tpu": 2**30}
 """Size of the copied array, by backend: far beyond any cache."""
+_CACHED_BYTES = 2**22
+"""Size of the array that is copied within the cache: one core's share of it at most, and far above a call's cost."""
 
 
 def matmul_gflops(
@@ -58,6 +60,14 @@ def copy_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5, patience_s
 
     timing = measure(lambda: negate(source), repeats=repeats, patience_s=patience_s)
     return 2 * source.nbytes / timing.median_s / 1e9
+
+
+def cache_gb_per_s(*, repeats: int = 5, patience_s: float = 0.0) -> float:
+    """Median bandwidth in GB/s of copying within the last-level cache; the memory's where no cache is known."""
+    quarter = cache_bytes() // 4
+    if not quarter:
+        return copy_gb_per_s(repeats=repeats, patience_s=patience_s)
+    return copy_gb_per_s(size_bytes=min(quarter, _CACHED_BYTES), repeats=20 * repeats, patience_s=patience_s)
 
 
 def cache_bytes() -> int:

@@ -1,47 +1,48 @@
-"""Songs per second on one core: reading, cutting windows, finding the tune, stitching, writing; and who finds the tune.
+"""Songs per second on one core: reading, cutting windows, finding the melody, stitching, writing.
 
 Rates are per second of processor time, so that other work on the machine weighs less; the wall rate stands beside.
-Reading is compared with note_seq's reader on the same songs in the same run. The tune is looked for in songs that call
-a track melody, lead or vocal, with the names hidden: a hit is a track so called.
+Reading is compared with note_seq's reader on the same songs in the same run.
 """
 
-import argparse
-import re
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxaccomp import demos
-from jaxaccomp.errors import MelodyError, MidiError, UsageError
+from jaxaccomp import demos, files
+from jaxaccomp.bench import machine, timing
+from jaxaccomp.bench.settings import MusicConfig
+from jaxaccomp.errors import MidiError, UsageError
+from jaxaccomp.evaluation import melody_choice
 from jaxaccomp.music import melody, midi, stitch, trio
 
 TARGETS = {"read": 1500, "extract": 150, "melody_stitch_write": 400}
 """Songs per second and core that each step is meant to reach."""
 
 _LABELS = {"read": "read", "extract": "extract windows", "melody_stitch_write": "melody + stitch + write"}
-_MELODY = re.compile(r"melod|lead|vocal", re.IGNORECASE)
 _REFERENCE_SONGS = 12
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declares the section's flags."""
-    parser.add_argument("--songs", type=Path, metavar="DIR", help="folder of MIDI files (default: the demo tunes)")
-    parser.add_argument("--count", type=int, default=300, metavar="N", help="songs to time (default: 300)")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="passes; the best counts (default: 3)")
+def measure(config: MusicConfig | None = None) -> dict[str, Any]:
+    """Times all steps and, for a folder of songs, counts how often each rule finds the melody.
 
+    Args:
+        config: which songs, how many and how often; None: the defaults.
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Times all steps and, for a folder of songs, counts how often each rule finds the tune."""
-    paths = _songs(arguments.songs)
-    count, repeats = (20, 1) if arguments.quick else (arguments.count, arguments.repeats)
+    Raises:
+        UsageError: the folder has no MIDI files.
+    """
+    config, others = config or MusicConfig(), timing.Others()
+    paths = _songs(config.songs)
+    count, repeats = (20, 1) if config.quick else (config.count, config.repeats)
     timed = _spread(paths, count)
     _time(timed[:1])  # compiles
-    passes = [_time(timed) for _ in range(max(repeats, 1))]
+    passes = [_time(timed) for _ in range(repeats)]
     steps = {
         step: {
             "songs_per_s": round(max(clock[step].rate for clock in passes), 1),
@@ -54,16 +55,22 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "songs": len(set(timed)),
         "mean_kb": round(sum(path.stat().st_size for path in timed) / len(timed) / 1000, 1),
         "steps": steps,
+        "machine": machine.describe(),
         "note_seq": _against_note_seq(_spread(paths, _REFERENCE_SONGS)),
     }
-    if arguments.songs is not None and not arguments.quick:
-        results["melody"] = hits(paths)
+    if config.songs is not None and not config.quick:
+        results["melody"] = melody_choice.hit_rates(paths)
+    results["others"] = others.share()
     return results
 
 
 def table(results: dict[str, Any]) -> str:
     """The results as lines for a terminal."""
-    lines = [f"{results['songs']} songs of {results['mean_kb']} kB on average, one core", ""]
+    lines = [
+        f"{results['songs']} songs of {results['mean_kb']} kB on average, one core of "
+        f"{results['machine']['processor']}; others took {results['others']:.0%} of the CPUs",
+        "",
+    ]
     lines.append(f"{'step':<26}{'songs/s':>10}{'by wall':>10}{'target':>10}")
     for step, rates in results["steps"].items():
         lines.append(
@@ -77,26 +84,6 @@ def table(results: dict[str, Any]) -> str:
         lines += ["", f"{found['songs']} songs call a track melody, lead or vocal; with the names hidden"]
         lines += [f"  rule {rule:<10} finds it in {found[rule]:.1%}" for rule in ("default", "magenta")]
     return "\n".join(lines)
-
-
-def hits(paths: list[Path]) -> dict[str, Any]:
-    """How often each rule picks a track called melody, lead or vocal, without looking at names."""
-    songs, found = 0, {"default": 0, "magenta": 0}
-    for path in tqdm(paths, desc="tunes", disable=None, leave=False):
-        try:
-            score = midi.read(path)
-        except MidiError:
-            continue
-        named = {track.index for track in score.tracks if not track.is_drums and _MELODY.search(track.name)}
-        if not named:
-            continue
-        songs += 1
-        for rule in found:
-            try:
-                found[rule] += melody.choose(score, rule=rule, names=False).track in named
-            except MelodyError:
-                continue
-    return {"songs": songs, **{rule: count / max(songs, 1) for rule, count in found.items()}}
 
 
 class _Clock:
@@ -124,7 +111,7 @@ class _Clock:
 def _songs(folder: Path | None) -> list[Path]:
     if folder is None:
         return [demos.path(name) for name in demos.names()]
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    paths = sorted(Path(path) for path, status in files.find_midi(folder) if status and S_ISREG(status.st_mode))
     if not paths:
         raise UsageError(f"--songs {folder}: no MIDI files there; expected .mid or .midi files at any depth")
     return paths

@@ -4,7 +4,6 @@ Each figure is taken in a process of its own, as a user's would be; "the first t
 find them in the compilation cache.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxaccomp.bench.settings import StartupConfig
 from jaxaccomp.errors import CheckpointError
 from jaxaccomp.music import midi
 
@@ -40,22 +40,23 @@ _STEPS = {
 _NOT_PART_OF_IT = "play again, compiled"
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declares what is played."""
-    parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="warm starts, of which the median counts")
+def measure(config: StartupConfig | None = None) -> dict[str, Any]:
+    """Plays a three-minute melody in fresh processes: once with an empty cache, then with a filled one.
 
+    Args:
+        config: checkpoint and repeats; None: the defaults.
+    """
+    from jaxaccomp.bench import machine, timing
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Plays a three-minute tune in fresh processes: once with an empty cache, then with a filled one."""
-    repeats = 1 if arguments.quick else max(1, arguments.repeats)
+    config, others = config or StartupConfig(), timing.Others()
+    repeats = 1 if config.quick else config.repeats
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         random_melody(MINUTES).write(place / "song.mid")
-        first = _steps(place, arguments.checkpoint)
-        warm = [_steps(place, arguments.checkpoint) for _ in range(repeats)]
-        command_s = [_command(place, arguments.checkpoint) for _ in range(repeats)]
-        first_command_s = _command(place, arguments.checkpoint, cache=place / "another-cache")
+        first = _steps(place, config.checkpoint)
+        warm = [_steps(place, config.checkpoint) for _ in range(repeats)]
+        command_s = [_command(place, config.checkpoint) for _ in range(repeats)]
+        first_command_s = _command(place, config.checkpoint, cache=place / "another-cache")
     return {
         "song_minutes": MINUTES,
         "first_s": first,
@@ -63,12 +64,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "infer_first_s": first_command_s,
         "infer_warm_s": statistics.median(command_s),
         "repeats": repeats,
+        "machine": machine.describe(),
+        "others": others.share(),
     }
 
 
 def table(results: dict[str, Any]) -> str:
     """Seconds by step, the first time and later."""
-    lines = ["| step | first time | later |", "|---|---|---|"]
+    about = results["machine"]
+    lines = [f"{about['processor']} ({about['cores']} cores); others took {results['others']:.0%} of the CPUs", ""]
+    lines += ["| step | first time | later |", "|---|---|---|"]
     lines += [f"| {step} | {results['first_s'][step]:.2f} s | {results['warm_s'][step]:.2f} s |" for step in _STEPS]
     lines.append(
         f"| **`infer.py`, a song of {results['song_minutes']:g} minutes** | **{results['infer_first_s']:.1f} s** "

@@ -101,8 +101,32 @@ def measure(
     return Timing(first_s, chosen_s, statistics.mean(shares))
 
 
+def refetch_s(compute: Callable[[], Any]) -> float:
+    """Seconds of one call after this process forgot its programs, so that they come from the cache on disk."""
+    jax.clear_caches()
+    start = time.perf_counter()
+    jax.block_until_ready(compute())
+    return time.perf_counter() - start
+
+
+class Others:
+    """Watches what other processes take of the CPUs, from its making on; workers that ended count as ours."""
+
+    def __init__(self):
+        """Starts watching."""
+        self._before = _cpu_seconds()
+
+    def share(self) -> float:
+        """Share of all CPUs that others took since then, from 0 to 1; 0 where it is unknown."""
+        own, busy, total = (now - then for now, then in zip(_cpu_seconds(), self._before, strict=True))
+        return max(0.0, busy - own) / total if total > 0 else 0.0
+
+
 def _cpu_seconds() -> tuple[float, float, float]:
-    """CPU seconds so far: of this process, of all processes, and of all CPUs whether busy or not; zeros if unknown."""
+    """CPU seconds so far: of this process and its ended children, of all processes, and of all CPUs, busy or not.
+
+    Zeros where they are unknown.
+    """
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
         user, nice, system, idle, waiting, hard, soft, stolen = (
@@ -111,4 +135,5 @@ def _cpu_seconds() -> tuple[float, float, float]:
     except (OSError, ValueError):
         return 0.0, 0.0, 0.0
     busy = user + nice + system + hard + soft + stolen
-    return time.process_time(), busy, busy + idle + waiting
+    ended = os.times()
+    return time.process_time() + ended.children_user + ended.children_system, busy, busy + idle + waiting

@@ -5,70 +5,54 @@ its size. On a CPU the devices are virtual, and their number is fixed when a pro
 is measured in a process of its own.
 """
 
-import argparse
-import json
+import dataclasses
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from jaxaccomp.config import DTYPES, PRESETS
-from jaxaccomp.errors import TrainingError, UsageError
+from jaxaccomp.bench import fresh_process
+from jaxaccomp.bench.settings import TrainConfig
+from jaxaccomp.config import PRESETS, from_json
 
 STEP_FACTOR = 3
 """Operations of a training step for each operation of its forward pass."""
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declares what is measured."""
-    parser.add_argument("--preset", choices=PRESETS, default="trio-small", help="sizes (default: %(default)s)")
-    parser.add_argument("--encoder-sizes", type=_counts, metavar="N,…", help="over the preset's")
-    parser.add_argument("--decoder-sizes", type=_counts, metavar="N,…", help="over the preset's; the conductor's too")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows in a step (default: 16)")
-    parser.add_argument(
-        "--devices", type=_counts, metavar="N,…", help="numbers of devices (default: 1,8 virtual ones; else 1 and all)"
-    )
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of matrix products' inputs")
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps of a row (default: 10)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="dataset of windows to read (default: random windows)")
-    parser.add_argument(
-        "--naive", action=argparse.BooleanOptionalAction, help="also time the step in Flax's own layers, on one device"
-    )
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+def measure(config: TrainConfig | None = None) -> dict[str, Any]:
+    """Measures every number of devices: on a CPU each in a process that has so many.
 
-
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measures every number of devices, each in a process that has so many."""
+    Args:
+        config: sizes, batch, devices; None: the defaults.
+    """
     import jax
 
-    if arguments.here:
-        return _here(arguments)
-    on_cpu = jax.default_backend() == "cpu"
-    counts = arguments.devices or ((1, 8) if on_cpu else tuple(sorted({1, jax.local_device_count()})))
-    for count in counts:
-        if arguments.batch_size % count:
-            raise UsageError(f"--batch-size {arguments.batch_size} does not divide into {count} devices")
-    from jaxaccomp.bench import machine
+    from jaxaccomp.bench import machine, timing
+    from jaxaccomp.runtime import HUGE_PAGES, VIRTUAL_DEVICES
 
-    results: dict[str, Any] = {"machine": machine.describe(), "rows": [], "preset": arguments.preset}
+    config, others = config or TrainConfig(), timing.Others()
+    on_cpu = jax.default_backend() == "cpu"
+    counts = config.devices or ((1, 8) if on_cpu else tuple(sorted({1, jax.local_device_count()})))
+    results: dict[str, Any] = {"machine": machine.describe(), "rows": [], "preset": config.preset}
     for count in counts:
+        alone = dataclasses.replace(config, devices=(count,))  # says which count does not divide the batch
         if on_cpu:
-            measured = _elsewhere(arguments, count)
+            flags = {"XLA_FLAGS": f"--{VIRTUAL_DEVICES}={count}", "JAX_PLATFORMS": "cpu"}
+            environment = {name: value for name, value in HUGE_PAGES.items() if name not in os.environ} | flags
+            measured = fresh_process.call(f"{__name__}:measure_here", environment, **dataclasses.asdict(alone))
         else:
-            measured = _here(argparse.Namespace(**{**vars(arguments), "devices": (count,)}))
+            measured = measure_here(**dataclasses.asdict(alone))
         results["rows"] += measured["rows"]
         results.setdefault("peak_gflops", measured["peak_gflops"])
+    results["others"] = others.share()
     return results
 
 
 def table(results: dict[str, Any]) -> str:
     """One line a row, under the machine's peak."""
     lines = [
-        f"peak {results['peak_gflops']:.0f} GFLOP/s, {results['machine']['processor']}"
-        if "machine" in results
-        else f"peak {results['peak_gflops']:.0f} GFLOP/s",
+        f"peak {results['peak_gflops']:.0f} GFLOP/s, {results['machine']['processor']}; "
+        f"others took {results['others']:.0%} of the CPUs",
         f"{'step':<22}{'devices':>8}{'batch':>7}{'examples/s':>12}{'of peak':>9}{'waiting':>9}{'compile s':>11}",
     ]
     for row in results["rows"]:
@@ -79,37 +63,20 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _elsewhere(arguments: argparse.Namespace, devices: int) -> dict[str, Any]:
-    """The measurement in a process with so many virtual CPU devices."""
-    command = [sys.executable, "-m", "jaxaccomp", "bench", "train", "--here", "--json", "--devices", str(devices)]
-    for name in ("preset", "batch_size", "dtype", "steps", "data", "encoder_sizes", "decoder_sizes"):
-        value = getattr(arguments, name)
-        if value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            command += [f"--{name.replace('_', '-')}", text]
-    command += ["--quick"] if arguments.quick else []
-    if arguments.naive is not None:
-        command += ["--naive" if arguments.naive else "--no-naive"]
-    from jaxaccomp.runtime import HUGE_PAGES, VIRTUAL_DEVICES
+def measure_here(**settings: Any) -> dict[str, Any]:
+    """The measurement on this process's devices.
 
-    environment = {**HUGE_PAGES, **os.environ, "XLA_FLAGS": f"--{VIRTUAL_DEVICES}={devices}", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TrainingError(f"the measurement with {devices} devices failed: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout)
-
-
-def _here(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The measurement on this process's devices."""
+    Args:
+        settings: fields of a `TrainConfig` with one number of devices, as JSON or Python values.
+    """
     from jaxaccomp.bench import compilation
 
+    settings["data"] = settings["data"] and Path(settings["data"])
     with compilation.fresh_cache():
-        return _rows(arguments)
+        return _rows(from_json(TrainConfig, settings))
 
 
-def _rows(arguments: argparse.Namespace) -> dict[str, Any]:
-    import dataclasses
-
+def _rows(settings: TrainConfig) -> dict[str, Any]:
     import jax
 
     from jaxaccomp.bench import machine, operations
@@ -118,14 +85,14 @@ def _rows(arguments: argparse.Namespace) -> dict[str, Any]:
     from jaxaccomp.training.objectives import SurrogateObjective, VAEObjective
     from jaxaccomp.training.recipe import SurrogateRecipe, VAERecipe
 
-    sizes = {"encoder_sizes": arguments.encoder_sizes, "decoder_sizes": arguments.decoder_sizes}
-    sizes["conductor_sizes"] = arguments.decoder_sizes
-    config = dataclasses.replace(PRESETS[arguments.preset], **{k: v for k, v in sizes.items() if v is not None})
-    (devices,) = arguments.devices
-    settings = {"batch_size": arguments.batch_size, "precision": arguments.dtype}
-    peak = machine.matmul_gflops(arguments.dtype, repeats=3)
+    sizes = {"encoder_sizes": settings.encoder_sizes, "decoder_sizes": settings.decoder_sizes}
+    sizes["conductor_sizes"] = settings.decoder_sizes
+    config = dataclasses.replace(PRESETS[settings.preset], **{k: v for k, v in sizes.items() if v is not None})
+    (devices,) = settings.devices or (1,)
+    recipe = {"batch_size": settings.batch_size, "precision": settings.dtype}
+    peak = machine.matmul_gflops(settings.dtype, repeats=3)
 
-    vae = VAEObjective(config, VAERecipe(**settings))
+    vae = VAEObjective(config, VAERecipe(**recipe))
     guess = ModelConfig(musicvae=config, surrogate=surrogate.matching(config))
     frozen = musicvae.initialize(config, jax.random.key(1))
     encode, decode = operations.encode_flops(config), operations.decode_flops(config)
@@ -135,30 +102,30 @@ def _rows(arguments: argparse.Namespace) -> dict[str, Any]:
         ("vae", vae, None, STEP_FACTOR * (encode + decode)),
         (
             "surrogate, KL",
-            SurrogateObjective(guess, SurrogateRecipe(decoder_weight=0.0, **settings)),
+            SurrogateObjective(guess, SurrogateRecipe(decoder_weight=0.0, **recipe)),
             frozen,
             STEP_FACTOR * melody + encode,
         ),
         (
             "surrogate, decoder",  # whose weights are frozen: their own gradient is not formed
-            SurrogateObjective(guess, SurrogateRecipe(decoder_from=0.0, **settings)),
+            SurrogateObjective(guess, SurrogateRecipe(decoder_from=0.0, **recipe)),
             frozen,
             STEP_FACTOR * melody + encode + 2 * band,
         ),
     ]
-    if devices == 1 and (not arguments.quick if arguments.naive is None else arguments.naive):
+    if devices == 1 and settings.with_naive:
         computations.append(("vae, flax.linen.RNN", _naive_objective(config, vae.recipe), None, computations[0][3]))
     rows = []
     for name, objective, held, flops in computations:
-        row = _time(objective, held, arguments, devices)
+        row = _time(objective, held, settings, devices)
         fraction = row["examples_per_s"] * flops / 1e9 / peak
         rows.append(
-            {"step": name, "devices": devices, "batch": arguments.batch_size, **row, "fraction_of_peak": fraction}
+            {"step": name, "devices": devices, "batch": settings.batch_size, **row, "fraction_of_peak": fraction}
         )
     return {"peak_gflops": peak, "rows": rows}
 
 
-def _time(objective: Any, frozen: Any, arguments: argparse.Namespace, count: int) -> dict[str, float]:
+def _time(objective: Any, frozen: Any, settings: TrainConfig, count: int) -> dict[str, float]:
     """Steps as the loop makes them: batches from a thread, metrics not waited for until the end."""
     from functools import partial
 
@@ -179,8 +146,8 @@ def _time(objective: Any, frozen: Any, arguments: argparse.Namespace, count: int
         devices=devices,
         donate_argnums=0,
     )
-    steps = min(arguments.steps, 3) if arguments.quick else arguments.steps
-    with _stream(arguments, objective, partial(loop.split, devices=count)) as stream:
+    steps = min(settings.steps, 3) if settings.quick else settings.steps
+    with _stream(settings, objective, partial(loop.split, devices=count)) as stream:
 
         def run(number: int) -> float:
             nonlocal state
@@ -197,13 +164,13 @@ def _time(objective: Any, frozen: Any, arguments: argparse.Namespace, count: int
         waiting = (stream.waited_s - waited_before_s) / elapsed_s
     each_s = elapsed_s / steps
     return {
-        "examples_per_s": arguments.batch_size / each_s,
+        "examples_per_s": settings.batch_size / each_s,
         "waiting": waiting,
         "compile_s": max(0.0, first_s - each_s),
     }
 
 
-def _stream(arguments: argparse.Namespace, objective: Any, place: Any) -> Any:
+def _stream(settings: TrainConfig, objective: Any, place: Any) -> Any:
     """Batches of the dataset given, else of random windows with random posteriors."""
     import numpy as np
 
@@ -217,13 +184,13 @@ def _stream(arguments: argparse.Namespace, objective: Any, place: Any) -> Any:
         ones = np.ones((len(tokens), latent), np.float32)
         return {"tokens": tokens, **parts, "mean": 0 * ones, "scale": ones}
 
-    if arguments.data is not None:
-        dataset = Batches(arguments.data, "train", batch_size=arguments.batch_size)
+    if settings.data is not None:
+        dataset = Batches(settings.data, "train", batch_size=settings.batch_size)
         return Stream(lambda step: posteriors(dataset.batch(step)["tokens"]), 0, place, 2)
 
     def random(step: int) -> dict[str, np.ndarray]:
         draw = np.random.default_rng(step)
-        shape = (arguments.batch_size, STEPS)
+        shape = (settings.batch_size, STEPS)
         return posteriors(np.stack([draw.integers(0, VOCABULARY[part], shape, np.int32) for part in PARTS], axis=-1))
 
     return Stream(random, 0, place, 2)
@@ -251,13 +218,3 @@ def _naive_objective(config: Any, recipe: Any) -> Any:
             return loss, {"loss": loss}
 
     return NaiveObjective(config, recipe)
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    try:
-        counts = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        counts = ()
-    if not counts or min(counts) < 1:
-        raise argparse.ArgumentTypeError(f"expected positive numbers separated by commas, got {text!r}")
-    return counts

@@ -5,20 +5,30 @@ tokens before (teacher forcing), and each playing on from its own, where one tok
 follow.
 """
 
-import argparse
+from dataclasses import dataclass
 from typing import Any
 
-from jaxaccomp.errors import UsageError
+from jaxaccomp.config import require, setting
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declares what is compared."""
-    parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
-    parser.add_argument("--takes", type=int, default=8, metavar="N", help="of each demo tune (default: 8)")
+@dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """What is compared."""
+
+    checkpoint: str = setting("trio-small", "name or folder")
+    takes: int = setting(8, "of each demo tune")
+    quick: bool = setting(False, "one take of each")
+
+    def __post_init__(self) -> None:
+        require(self.takes >= 1, f"--takes must be at least 1, got {self.takes}")
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Compares part by part."""
+def measure(config: PrecisionConfig | None = None) -> dict[str, Any]:
+    """Compares part by part.
+
+    Args:
+        config: which checkpoint, how many takes; None: the defaults.
+    """
     import jax
     import numpy as np
 
@@ -28,10 +38,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from jaxaccomp.generate.sampler import Sampler
     from jaxaccomp.models import musicvae
 
-    if arguments.takes < 1:
-        raise UsageError(f"--takes must be at least 1, got {arguments.takes}")
-    band = accompanist.load(arguments.checkpoint)
-    takes = 1 if arguments.quick else arguments.takes
+    settings = config or PrecisionConfig()
+    band = accompanist.load(settings.checkpoint)
+    takes = 1 if settings.quick else settings.takes
     accompaniments = [take for name in demos.names() for take in band.accompany(demos.path(name), variations=takes)]
     z_NZ = np.concatenate([take.z for take in accompaniments])
     config, params = band.config.musicvae, band.params["musicvae"]
@@ -56,7 +65,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 "windows_all_the_same": float(same_NL.all(axis=1).mean()),
             }
         )
-    return {"checkpoint": str(arguments.checkpoint), "windows": len(z_NZ), "rows": rows}
+    return {"checkpoint": settings.checkpoint, "windows": len(z_NZ), "rows": rows}
 
 
 def table(results: dict[str, Any]) -> str:

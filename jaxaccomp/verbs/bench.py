@@ -1,6 +1,7 @@
 """Measure throughput against this machine's own limits: `bench [SECTION] --preset NAME --batch-size N,… --json FILE`.
 
-Without a section the models are timed. Each section has its own flags: `bench SECTION --help`.
+Without a section the models are timed. Each section has its own flags: `bench SECTION --help`. Each is a function of a
+config, too, for use from Python: `jaxaccomp.bench.models.measure(ModelsConfig(quick=True))`.
 """
 
 import argparse
@@ -8,76 +9,124 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from jaxaccomp.errors import UsageError
+from jaxaccomp.bench import settings
+from jaxaccomp.errors import RenderError, UsageError
+from jaxaccomp.evaluation import precision
+from jaxaccomp.verbs import flags
+
+
+class Section(NamedTuple):
+    """One section of the bench.
+
+    Attributes:
+        summary: for `--help`.
+        module: has `measure(config)`, which gives the results, and `table(results)`, their text.
+        config: the class of its settings.
+    """
+
+    summary: str
+    module: str
+    config: type
+
 
 SECTIONS = {
-    "models": "encoder, surrogate and decoder (what runs when no section is named)",
-    "music": "reading, windowing and writing MIDI",
-    "data": "building and reading datasets",
-    "train": "training steps",
-    "collection": "accompanying a whole collection",
-    "precision": "what rounding to bfloat16 changes in what is played",
-    "startup": "from `infer.py` to the file it writes: where the seconds go",
+    "models": Section(
+        "encoder, surrogate and decoder (what runs when no section is named)",
+        "jaxaccomp.bench.models",
+        settings.ModelsConfig,
+    ),
+    "music": Section("reading, windowing and writing MIDI", "jaxaccomp.bench.music", settings.MusicConfig),
+    "data": Section("building and reading datasets", "jaxaccomp.bench.data", settings.DataConfig),
+    "train": Section("training steps", "jaxaccomp.bench.train", settings.TrainConfig),
+    "collection": Section(
+        "accompanying a whole collection", "jaxaccomp.bench.collection", settings.CollectionBenchConfig
+    ),
+    "precision": Section(
+        "what rounding to bfloat16 changes in what is played",
+        "jaxaccomp.evaluation.precision",
+        precision.PrecisionConfig,
+    ),
+    "startup": Section(
+        "from `infer.py` to the file it writes: where the seconds go",
+        "jaxaccomp.bench.startup",
+        settings.StartupConfig,
+    ),
 }
-"""Each section lives in the module of its name in `jaxaccomp.bench`: `add_flags`, `run` → results, `table`."""
-
-
-class _SectionParser(argparse.ArgumentParser):
-    """A section's parser, which imports the section only when it is the one asked for."""
-
-    def __init__(self, *, section: str, **settings):
-        super().__init__(conflict_handler="resolve", **settings)
-        self._section = section
-
-    def parse_known_args(self, args=None, namespace=None):
-        _add_common(self)
-        _section(self._section).add_flags(self)
-        return super().parse_known_args(args, namespace)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of the default section, and one sub-parser for each section."""
-    from jaxaccomp.bench import models
-
-    _add_common(parser)
-    models.add_flags(parser)
-    sections = parser.add_subparsers(dest="section", metavar="SECTION", parser_class=_SectionParser)
-    for section, summary in SECTIONS.items():
-        sections.add_parser(section, section=section, help=summary, description=summary)
+    _add(parser, "models")
+    sections = parser.add_subparsers(dest="section", metavar="SECTION")
+    for name, section in SECTIONS.items():
+        below = sections.add_parser(name, help=section.summary, description=section.summary, conflict_handler="resolve")
+        _add(below, name)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs one section; prints its table, or its results as JSON."""
-    if arguments.json not in (None, "-"):
-        _require_writable(Path(arguments.json))
-    section = _section(arguments.section or "models")
-    results = section.run(arguments)
+    name = arguments.section or "models"
+    config = flags.build(SECTIONS[name].config, arguments)
+    given = vars(arguments)
+    destination, picture, earlier = (given.get(flag) for flag in ("json", "plot", "compare"))
+    if destination not in (None, "-"):
+        _require_writable(Path(destination))
+    if picture and not picture.absolute().parent.is_dir():
+        raise RenderError(f"{picture}: the picture cannot be written, its folder does not exist")
+    before = None
+    if earlier:
+        from jaxaccomp.bench import comparison
+
+        before = comparison.read(earlier)
+    module = import_module(SECTIONS[name].module)
+    results: dict[str, Any] = module.measure(config)
+    if picture:
+        from jaxaccomp.bench import plot
+
+        plot.draw(results, picture)
+    if before is not None:
+        results["ratio_to_earlier"] = comparison.ratios(results, before)
     text = json.dumps(results, indent=2)
-    if arguments.json == "-":
+    if destination == "-":
         print(text)
         return 0
-    print(section.table(results))
-    if arguments.json:
-        Path(arguments.json).write_text(text + "\n")
-        print(f"wrote {arguments.json}", file=sys.stderr)
+    print(module.table(results))
+    if before is not None:
+        print(comparison.table(results, before))
+    if destination:
+        Path(destination).write_text(text + "\n")
+        print(f"wrote {destination}", file=sys.stderr)
     return 0
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="few repeats: whether it works, and a rough figure")
-    parser.add_argument(
+def _add(parser: argparse.ArgumentParser, name: str) -> None:
+    flags.add(parser, SECTIONS[name].config, "what is measured")
+    results = parser.add_argument_group("results")
+    results.add_argument(
         "--json",
         nargs="?",
         const="-",
+        default=argparse.SUPPRESS,
         metavar="FILE",
         help="write the results as JSON to FILE; without FILE to stdout, in place of the table",
     )
-
-
-def _section(name: str):
-    package = "evaluation" if name == "precision" else "bench"
-    return import_module(f"jaxaccomp.{package}.{name}")
+    results.add_argument(
+        "--compare",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="OLD.json",
+        help="also show each rate beside that of an earlier run, and their ratio",
+    )
+    if name == "models":
+        results.add_argument(
+            "--plot",
+            type=Path,
+            default=argparse.SUPPRESS,
+            metavar="FILE",
+            help="draw the roofline and throughput against batch size",
+        )
 
 
 def _require_writable(path: Path) -> None:

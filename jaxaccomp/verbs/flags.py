@@ -29,6 +29,8 @@ def add(parser: argparse.ArgumentParser, kind: type, title: str) -> Any:
         options = _options(hints[f.name])
         if "metavar" in f.metadata:
             options["metavar"] = f.metadata["metavar"]
+        if "choices" in f.metadata:
+            options = {"choices": f.metadata["choices"]}
         text = f.metadata.get("help", "")
         if f.default is not dataclasses.MISSING and f.default is not None:
             text += f" (default: {_shown(f.default)})"

@@ -12,14 +12,7 @@ def test_every_stage_and_the_reader_are_timed(capsys):
     assert results["songs"] == data.QUICK_SONGS
     assert results["windows"] == data.QUICK_SONGS * 4 * 65
     training = results["training"]
-    speeds = [
-        results["reading"]["songs_per_s"],
-        results["writing"]["windows_per_s"],
-        results["encoding"]["windows_per_s"],
-        training["examples_per_s"],
-        *training["reader"].values(),
-    ]
-    assert min(speeds) > 0
+    assert set(training["reader"]) == {"latents", "windows, transposed"}
     assert training["reader_over_surrogate"] == training["reader"]["latents"] / training["examples_per_s"]
     assert 0 <= training["waiting_share"] <= 1
     told = data.table(results)

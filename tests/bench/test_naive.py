@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxaccomp.arrays import PARTS, VOCABULARY
-from jaxaccomp.bench import models, naive
+from jaxaccomp.bench import computations, naive
 from jaxaccomp.config import PRESETS
 from jaxaccomp.models import musicvae
 
@@ -15,7 +15,7 @@ CONFIG = PRESETS["tiny"]
 
 @pytest.fixture(scope="module")
 def params():
-    return models.random_params(musicvae.shapes(CONFIG))
+    return computations.random_params(musicvae.shapes(CONFIG))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxaccomp.bench import models, operations
+from jaxaccomp.bench import computations, operations
 from jaxaccomp.config import PRESETS, SurrogateConfig
 from jaxaccomp.models import musicvae
 
@@ -26,7 +26,7 @@ def test_a_part_more_costs_its_own_decoder_and_no_second_conductor():
 def test_encoder_count_agrees_with_the_compiler():
     """XLA counts a loop's body once, so the loop's share is what its own trip count adds."""
     config = PRESETS["tiny"]
-    params = models.random_params(musicvae.shapes(config))
+    params = computations.random_params(musicvae.shapes(config))
     tokens_BLP = jnp.zeros((1, 256, 3), jnp.int32)
     analysis = jax.jit(musicvae.encode).lower(params, tokens_BLP).compile().cost_analysis()
     hoisted = 2 * 256 * 2 * (2 * 16) * 4 * 16  # layer 1 hears both directions of layer 0, outside the loop

@@ -12,11 +12,5 @@ def test_it_measures_each_number_of_devices_in_a_process_of_its_own(capsys):
     assert [row["step"] for row in results["rows"]] == ["vae", "surrogate, KL", "surrogate, decoder"]
     for row in results["rows"]:
         assert row["devices"] == row["batch"] == 2
-        assert row["examples_per_s"] > 0
         assert 0 < row["fraction_of_peak"] < 1
         assert 0 <= row["waiting"] <= 1
-
-
-def test_a_batch_that_does_not_divide_is_wrong_usage(capsys):
-    assert cli.main(["bench", "train", "--batch-size", "6", "--devices", "1,4"]) == 2
-    assert "--batch-size 6 does not divide into 4 devices" in capsys.readouterr().err
