@@ -1,9 +1,12 @@
 import json
 
+import pytest
+
 from jaxaccomp import cli
 from jaxaccomp.bench import data
 
 
+@pytest.mark.slow
 def test_every_stage_and_the_reader_are_timed(capsys):
     assert (
         cli.main(["bench", "data", "--quick", "--preset", "tiny", "--batch-size", "8", "--workers", "1", "--json"]) == 0

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from jaxaccomp import cli
 
 
+@pytest.mark.slow
 def test_it_measures_each_number_of_devices_in_a_process_of_its_own(capsys):
     flags = ["--preset", "tiny", "--batch-size", "2", "--devices", "2", "--quick", "--steps", "1", "--no-naive"]
     assert cli.main(["bench", "train", *flags, "--json"]) == 0

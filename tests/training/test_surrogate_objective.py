@@ -14,7 +14,7 @@ from jaxaccomp.data.batches import Batches
 from jaxaccomp.models import musicvae
 from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.training import loop, metrics_log, objectives
-from jaxaccomp.training.recipe import SURROGATE_PRESETS, SurrogateRecipe
+from jaxaccomp.training.recipe import SurrogateRecipe
 
 CONFIG = ModelConfig(musicvae=SMALL, surrogate=SurrogateConfig(sizes=(32,), latent_size=SMALL.latent_size))
 
@@ -99,11 +99,3 @@ def test_transposition_never_leaves_the_keyboard():
     edges_BLP = jnp.zeros((64, STEPS, 3), jnp.int32).at[:, 0].set(jnp.array([2, 89, 1]))
     moved_BLP = objectives.transpose(edges_BLP, jax.random.split(jax.random.key(0), 64), -5, 6)
     np.testing.assert_array_equal(moved_BLP, edges_BLP)
-
-
-def test_the_seed_preset_is_the_write_ups():
-    seed = SURROGATE_PRESETS["swope2020"]
-    assert (seed.optimizer, seed.learning_rate, seed.clip, seed.batch_size, seed.matching) == (
-        "rmsprop", 3e-4, 1.0, 16, "mse",
-    )  # fmt: skip
-    assert seed.decoder_weight == 0

@@ -123,8 +123,3 @@ def test_encoder_hears_no_neighbour():
     for row in (0, 10):
         alone = blocks.in_blocks(lambda tokens_BLP: encode(params, tokens_BLP), tokens_BLP[row : row + 1])
         jax.tree.map(lambda a, b, row=row: np.testing.assert_array_equal(a[0], b[row]), alone, together)
-
-
-def test_threads_are_those_of_the_machine(monkeypatch):
-    monkeypatch.delenv("NPROC", raising=False)
-    assert blocks._threads() == max(len(os.sched_getaffinity(0)), jax.local_device_count())
