@@ -11,8 +11,8 @@ from jaxaccomp.config import require
 from jaxaccomp.errors import DatasetError
 from jaxaccomp.evaluation import heldout
 from jaxaccomp.evaluation.heldout import Heldout
-from jaxaccomp.generate.accompanist import DEFAULT_TEMPERATURE
 from jaxaccomp.generate.directions import Direction, Directions
+from jaxaccomp.generate.options import resolve_temperature
 from jaxaccomp.latent.space import LatentSpace
 from jaxaccomp.music import attributes
 
@@ -117,7 +117,7 @@ def respond(
     melody_NL = data.tokens_NLP[:, :, 0]
     posterior = space.guess(melody_NL)
     z_NZ = posterior.mean_BZ + posterior.scale_BZ * space.prior(len(data), seed)
-    temperature = [DEFAULT_TEMPERATURE[part] for part in ("bass", "drums")]
+    temperature = resolve_temperature(None, ("bass", "drums"))
 
     def play(shift_Z: np.ndarray) -> dict[str, float]:
         tokens_NLP = space.decode(z_NZ + shift_Z, seed=seed, temperature=temperature, parts=("bass", "drums"))

@@ -59,7 +59,7 @@ def measure(windows_NLP: WindowTokens) -> dict[str, Float[np.ndarray, " N"]]:
 
 def _syncopation(*voices: Bool[np.ndarray, "N L"]) -> Float[np.ndarray, " N"]:
     """Share of onsets that lie off the beat while the same voice is silent on the beat after."""
-    held, total = 0, 0
+    held = total = np.zeros(len(voices[0]), np.int64)
     for onset_NL in voices:
         beat_NB = onset_NL[:, ::4]
         next_NB = np.concatenate([beat_NB[:, 1:], np.zeros_like(beat_NB[:, :1])], axis=1)

@@ -71,7 +71,7 @@ def _melody(melody_NL: Int[np.ndarray, "N L"]) -> dict[str, np.ndarray]:
 
 def _drums(drums_NL: Int[np.ndarray, "N L"], hit_NLD: Bool[np.ndarray, "N L D"]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
-    group = {name: hit_NLD[:, :, list(bits)].any(2) for name, bits in GROUPS.items()}
+    group = {name: np.asarray(hit_NLD[:, :, list(bits)].any(2)) for name, bits in GROUPS.items()}
     for bit, name in enumerate(
         ("kicks", "snares", "closed_hats", "open_hats", "low_toms", "mid_toms", "high_toms", "crashes", "rides")
     ):

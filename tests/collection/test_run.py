@@ -199,12 +199,14 @@ def test_two_devices_and_smaller_batches_change_nothing(folder, model, straight,
     assert _state(tmp_path) == _state(straight[0])
 
 
+@pytest.mark.slow
 def test_eight_devices_change_nothing(run_command, folder, straight, tmp_path):
     flags = f"--{VIRTUAL_DEVICES}=8"
     assert run_command(folder, tmp_path, "--batch-size", "3", XLA_FLAGS=flags).wait() == 0
     assert _state(tmp_path) == _state(straight[0])
 
 
+@pytest.mark.slow
 def test_shards_merge_to_the_whole(folder, model, straight, tmp_path, capsys):
     shared, apart = tmp_path / "shared", [tmp_path / f"host{i}" for i in range(3)]
     for i in range(3):
@@ -224,6 +226,7 @@ def test_shards_merge_to_the_whole(folder, model, straight, tmp_path, capsys):
     assert "not there yet: manifest-1-of-3.jsonl" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_to_do_the_second_time_and_only_what_changed(folder, model, straight, tmp_path):
     songs = tmp_path / "songs"
     songs.mkdir()
@@ -249,6 +252,7 @@ def test_nothing_to_do_the_second_time_and_only_what_changed(folder, model, stra
     assert other.figures["songs"] == 5
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_costs_nothing(folder, run_command, straight, tmp_path):
     rng = random.Random(1)
     out, lived = tmp_path / "out", 0
@@ -272,6 +276,7 @@ def test_a_kill_at_any_moment_costs_nothing(folder, run_command, straight, tmp_p
     assert not list(out.glob(".staging*"))
 
 
+@pytest.mark.slow
 def test_workers_killed_at_any_moment_cost_nothing(folder, run_command, straight, tmp_path):
     process = run_command(folder, tmp_path, stdout=subprocess.PIPE, text=True)
     rng, killed = random.Random(2), 0
@@ -343,6 +348,7 @@ def test_refusals(folder, model, tmp_path):
         collection.run([folder], tmp_path, checkpoint=model, keep="nothing")
 
 
+@pytest.mark.slow
 def test_beam_plays_the_same(folder, run_command, straight, tmp_path):
     flags = ["--beam-runner", "DirectRunner"]
     flags += ["--beam-options", "--direct_running_mode=multi_processing --direct_num_workers=2"]

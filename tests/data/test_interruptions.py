@@ -57,6 +57,7 @@ def contents(folder) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_windows(corpus, windows_folder, tmp_path):
     """One run that dies seven times, each time further on."""
     stages = ["reading", "half an archive", "planning", "a shard", "between shards", "metadata", "last rename"]
@@ -67,6 +68,7 @@ def test_windows(corpus, windows_folder, tmp_path):
     assert contents(tmp_path) == contents(windows_folder)
 
 
+@pytest.mark.slow
 def test_latents(windows_folder, latents_folder, tiny, tmp_path):
     for stage in ["a latents shard", "last rename"]:
         assert run(stage, windows_folder, tmp_path, tiny) == -signal.SIGKILL, stage

@@ -10,6 +10,8 @@ import pytest
 
 from jaxaccomp.data import shards
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import sys
 from pathlib import Path

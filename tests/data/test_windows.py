@@ -145,6 +145,7 @@ def test_hop_and_limits(tmp_path):
         WindowsConfig(hop=0)
 
 
+@pytest.mark.slow
 def test_workers_and_beam_give_the_same_bytes(corpus, windows_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(windows, "_EXAMPLES_WORTH_A_PROCESS", 0)
     windows.build(corpus, tmp_path / "pool", WindowsConfig(), shard_count=3, workers=2)

@@ -79,12 +79,14 @@ def test_one_device_is_two(straight, windows_folder, tmp_path):
     np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_four_times_sixteen_is_sixty_four(windows_folder, tmp_path):
     for name, accumulation in (("whole", 1), ("parts", 4)):
         runner.run(windows_folder, tmp_path / name, steps=4, devices=1, batch_size=64, accumulation=accumulation)
     np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_straight_bit_for_bit(straight, windows_folder, tmp_path):
     """SIGKILL at step 13, maybe in the middle of a save; the same command then ends where the straight run did."""
     with start(windows_folder, tmp_path, 20, 2, 13) as dying:
@@ -95,6 +97,7 @@ def test_killed_and_resumed_is_straight_bit_for_bit(straight, windows_folder, tm
     assert_equal(tmp_path, straight)
 
 
+@pytest.mark.slow
 def test_eight_devices_resume_on_one(straight, windows_folder, tmp_path):
     with start(windows_folder, tmp_path, 10, 8, devices=8) as eight:
         _, said = eight.communicate(timeout=500)
@@ -103,6 +106,7 @@ def test_eight_devices_resume_on_one(straight, windows_folder, tmp_path):
     np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_of_four_devices_are_one_of_two(straight, windows_folder, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -126,6 +130,7 @@ def test_two_processes_of_four_devices_are_one_of_two(straight, windows_folder, 
     np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_resumes(straight, windows_folder, tmp_path, monkeypatch):
     advance = metrics_log.MetricsLog.advance
 
