@@ -5,6 +5,7 @@ that none can drift from the others. A class checks its own values on constructi
 """
 
 import dataclasses
+import difflib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -166,7 +167,9 @@ def from_json(kind: type[Config], values: Any, where: str = "") -> Config:
     known = {f.name: f for f in dataclasses.fields(kind)}  # ty: ignore[invalid-argument-type]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ConfigError(f"{place}: {kind.__name__} has no field {', '.join(unknown)}; it has {', '.join(known)}")
+        nearest = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {nearest[0]}? It" if nearest else "it"
+        raise ConfigError(f"{place}: {kind.__name__} has no field {', '.join(unknown)}; {hint} has {', '.join(known)}")
     missing = [
         name
         for name, f in known.items()
@@ -175,6 +178,9 @@ def from_json(kind: type[Config], values: Any, where: str = "") -> Config:
     if missing:
         raise ConfigError(f"{place}: {kind.__name__} lacks the field {', '.join(missing)}")
     return kind(**{name: _coerce(hints[name], value, f"{place}: {name}") for name, value in values.items()})
+
+
+_IN_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def _coerce(hint: Any, value: Any, where: str) -> Any:
@@ -197,5 +203,5 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if hint in (int, float) and isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool):
         return hint(value)
     good = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    require(good, f"{where}: expected {hint.__name__}, got {value!r}")
+    require(good, f"{where}: expected {_IN_WORDS.get(hint, hint.__name__)}, got {value!r}")
     return value

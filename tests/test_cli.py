@@ -32,6 +32,15 @@ def test_wrong_usage_is_2(arguments, capsys):
     assert "usage: jaxaccomp" in capsys.readouterr().err
 
 
+def test_the_help_of_infer_is_free_of_the_models_terms(capsys):
+    cli.infer(["--help"])
+    said = capsys.readouterr().out.lower()
+    assert "--seed" in said
+    assert [
+        word for word in ("surrogate", "token", "latent", "posterior", "products are rounded") if word in said
+    ] == []
+
+
 def test_alone_it_explains_its_verbs(capsys):
     assert cli.main([]) == 2
     said = capsys.readouterr().err

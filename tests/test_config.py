@@ -55,7 +55,7 @@ def test_a_config_comes_back_from_json(surrogate):
     [
         ({}, "ModelConfig lacks the field musicvae"),
         ({"musicvae": {"layers": 2}}, "here: musicvae: MusicVAEConfig has no field layers; it has encoder_sizes, "),
-        ({"musicvae": {"latent_size": "8"}}, "here: musicvae: latent_size: expected int, got '8'"),
+        ({"musicvae": {"latent_size": "8"}}, "here: musicvae: latent_size: expected a whole number, got '8'"),
         ({"musicvae": {"encoder_sizes": 8}}, "encoder_sizes: expected a list, got 8"),
         ({"musicvae": {"initialization": "slow"}}, "expected one of reference, fast, got 'slow'"),
         ({"musicvae": []}, "expected an object with the fields of MusicVAEConfig"),

@@ -43,7 +43,9 @@ class CollectionConfig:
     shard: str = setting(
         "0/1", "I/N: do only the I-th of N shares, for several machines; auto asks JAX which one it is"
     )
-    force: bool = setting(False, "do every song again, also those that are done")
+    force: bool = setting(
+        False, "do every song again, also those that are done; of one song, replace other music of the same name"
+    )
     strict: bool = setting(False, "exit with 1 if any file failed")
     time_limit: float = setting(60.0, "seconds a worker may spend on one file")
     memory_limit: int = setting(1024, "MiB a worker may take for one file")

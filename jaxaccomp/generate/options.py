@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,22 +41,24 @@ class PlayOptions:
     seed: int = setting(0, "another seed, another band", metavar="N")
     temperature: tuple[float, ...] | None = setting(
         None,
-        "one value, or bass,drums; 0 takes the likeliest token (default: "
+        "how adventurous: one value, or bass,drums; 0 always plays what is likeliest (default: "
         f"{','.join(f'{TEMPERATURE[part]:g}' for part in BAND)})",
         metavar="T[,T]",
     )
     spread: float = setting(
         1.0,
-        "how far latents stray from the surrogate's mean, in its own standard deviations; 0 takes the mean, where the "
-        "bass plays hardly a note",
+        "how far each take strays from the model's best guess of the style; 0 is the guess itself, where the bass "
+        "plays hardly a note",
         metavar="S",
     )
     variations: int = setting(1, "takes of a single song", metavar="K", is_for_one_song=True)
-    melody: str | int = setting("default", "the melody's track, by number or name, or the rule that finds it")
+    melody: str | int = setting(
+        "default", "the melody's track, by number or name, or the rule that finds it: default, magenta", metavar="TRACK"
+    )
     keep: Literal["melody", "all"] = setting("melody", "what stays of the original: its melody, or every track")
     parts: tuple[str, ...] = setting(BAND, "which parts to play", has_own_flag=True)
     dtype: Literal["float32", "bfloat16"] = setting(
-        "float32", "what the decoder's products are rounded to; bfloat16 is for accelerators"
+        "float32", "numbers that the model computes with; bfloat16 is for accelerators"
     )
     candidates: int = setting(1, "how often each window is played to choose the best from", metavar="N", before=1)
     density: tuple[float, ...] = setting(
@@ -105,14 +107,17 @@ class PlayOptions:
         Raises:
             ConfigError: an unknown setting, or one out of its range.
         """
-        temperature = settings.get("temperature")
-        if temperature is not None:
-            settings["temperature"] = np.ravel(temperature).tolist()
-        if "density" in settings:
-            settings["density"] = np.ravel(settings["density"]).tolist()
+        settings = dict(settings)
         if "parts" in settings:
-            settings["parts"] = list(settings["parts"])
-        return from_json(cls, settings)
+            settings["parts"] = _parts(settings["parts"])
+        for name, default in (("temperature", TEMPERATURE), ("density", dict.fromkeys(BAND, 1.0))):
+            if settings.get(name) is not None:
+                parts = settings.get("parts", BAND) if name == "temperature" else BAND
+                settings[name] = _for_each_part(name, settings[name], parts, default)
+        try:
+            return from_json(cls, settings, "setting")
+        except ConfigError as error:
+            raise ConfigError(str(error).removeprefix("setting: ")) from error
 
     def digest(self) -> str:
         """16 hex digits that differ where notes may."""
@@ -153,3 +158,24 @@ def resolve_temperature(temperature: Any, parts: Sequence[str]) -> tuple[float, 
     if not all(0 <= value < math.inf for value in values):
         raise ConfigError(f"temperature: expected 0 or more, got {', '.join(f'{value:g}' for value in values)}")
     return values
+
+
+def _parts(parts: Any) -> list[str]:
+    """Names of parts from a sequence of them, or from text such as "bass" or "bass,drums"."""
+    if isinstance(parts, str):
+        return [part.strip() for part in parts.split(",")]
+    try:
+        return list(parts)
+    except TypeError as error:
+        raise ConfigError(f"parts must be some of {', '.join(BAND)}, each once, got {parts!r}") from error
+
+
+def _for_each_part(name: str, value: Any, parts: Sequence[str], default: Mapping[str, float]) -> list[Any]:
+    """A list of values from one, from one for each part, or from a dict of some parts."""
+    if not isinstance(value, Mapping):
+        return np.ravel(value).tolist()
+    unknown = [part for part in value if part not in BAND]
+    require(
+        not unknown, f"{name}: expected values for {' and '.join(BAND)}, got one for {', '.join(map(str, unknown))}"
+    )
+    return [value.get(part, default[part]) for part in parts]

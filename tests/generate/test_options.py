@@ -33,5 +33,36 @@ def test_temperatures_follow_the_order_of_the_parts():
 
 
 def test_of_names_a_setting_that_there_is_not():
-    with pytest.raises(ConfigError, match=r"has no field tempo; it has .*seed"):
-        PlayOptions.of(tempo=120)
+    with pytest.raises(ConfigError, match=r"has no field sede; did you mean seed\? It has .*temperature"):
+        PlayOptions.of(sede=120)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "expected"),
+    [
+        ({"parts": "bass"}, "parts", ("bass",)),
+        ({"parts": "drums, bass"}, "parts", ("drums", "bass")),
+        ({"temperature": {"bass": 0.9}}, "temperature", (0.9, 0.25)),
+        ({"temperature": {"bass": 0.9}, "parts": "drums"}, "temperature", (0.25,)),
+        ({"density": {"drums": 2}}, "density", (1.0, 2.0)),
+    ],
+)
+def test_of_takes_parts_by_name(given, name, expected):
+    assert getattr(PlayOptions.of(**given), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seed": 1.5}, "seed: expected a whole number, got 1.5"),
+        ({"seed": "first"}, "seed: expected a whole number, got 'first'"),
+        ({"temperature": "hot"}, "temperature: expected a number, got 'hot'"),
+        ({"temperature": {"piano": 1}}, "temperature: expected values for bass and drums, got one for piano"),
+        ({"parts": 3}, "parts must be some of bass, drums, each once, got 3"),
+        ({"parts": "piano"}, "parts must be some of bass, drums, each once, got piano"),
+    ],
+)
+def test_of_answers_mistakes_in_words(given, words):
+    with pytest.raises(ConfigError) as raised:
+        PlayOptions.of(**given)
+    assert str(raised.value) == words
