@@ -214,7 +214,8 @@ class Pipeline:
             self._copy(bundle, duplicate["outputs"][0])
             return
         self._bundles[song.sha256] = bundle
-        self._batcher.add(PendingTake(song.melody_NL.astype(np.int32), song.fingerprint, tag=bundle))
+        melody_NL = song.melody_NL.astype(np.int32)
+        self._batcher.add(PendingTake(melody_NL, song.fingerprint, tag=bundle, used_NL=song.used_NL))
 
     def _copy(self, bundle: _Bundle, source: str) -> None:
         outputs = [order.output for order in bundle.orders]

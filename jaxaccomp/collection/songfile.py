@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt32
+from jaxtyping import Bool, Int, UInt32
 
 from jaxaccomp.collection.manifest import FAILED, SKIPPED
 from jaxaccomp.errors import MelodyError, MidiError
@@ -57,6 +57,7 @@ class ReadSong:
         choice: which track is the tune.
         facts: what the manifest tells of it.
         seconds: that it took.
+        used_NL: see `Song`.
     """
 
     sha256: str
@@ -65,6 +66,7 @@ class ReadSong:
     choice: melody.Choice
     facts: dict[str, Any]
     seconds: float
+    used_NL: Bool[np.ndarray, "N L"] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,14 @@ def read(path: str, name: str, settings: SongSettings, known: str | None) -> Rea
             return None
         if digest == known:
             return UNCHANGED
-        song = prepare(midi.read(data), settings.options.melody)
+        song = prepare(midi.read(data), settings.options)
     except (OSError, MidiError) as error:
         if digest is None and not _is_mine(hashlib.sha256(os.fsencode(name)).hexdigest(), settings.share):
             return None
         return _verdict(error, digest, time.perf_counter() - start_s)
     melody_NL = song.melody_NL.astype(np.int8)  # 90 classes
-    return ReadSong(digest, melody_NL, song.fingerprint, song.choice, _facts(song), time.perf_counter() - start_s)
+    seconds = time.perf_counter() - start_s
+    return ReadSong(digest, melody_NL, song.fingerprint, song.choice, _facts(song), seconds, song.used_NL)
 
 
 def write(
@@ -147,8 +150,7 @@ def write(
         data = _bytes(path)
         if hashlib.sha256(data).hexdigest() != digest:
             return Verdict(FAILED, "changed", "changed while the collection was being worked on; run again", digest)
-        options = settings.options
-        score = finish(midi.read(data), choice, tokens_NLP.astype(np.int32), options.parts, options.keep)
+        score = finish(midi.read(data), choice, tokens_NLP.astype(np.int32), settings.options)
         made = settings.staging / f"{digest}.mid"
         midi.write(score, made)
     except (OSError, MidiError) as error:

@@ -107,7 +107,7 @@ class Accompanist:
         """
         options = PlayOptions.of(seed=seed, temperature=temperature, variations=variations, **settings)
         score = song if isinstance(song, midi.Score) else midi.read(song)
-        return self.play_song(prepare(score, options.melody), options, batch_size=batch_size, progress=progress)
+        return self.play_song(prepare(score, options), options, batch_size=batch_size, progress=progress)
 
     def play_song(
         self,
@@ -119,11 +119,14 @@ class Accompanist:
     ) -> list[Accompaniment]:
         """`accompany`, once the melody is found."""
         options = options or PlayOptions()
-        takes = [PendingTake(song.melody_NL, song.fingerprint, variation) for variation in range(options.variations)]
+        takes = [
+            PendingTake(song.melody_NL, song.fingerprint, variation, used_NL=song.used_NL)
+            for variation in range(options.variations)
+        ]
         self.settle(takes, options, batch_size=batch_size, progress=progress)
         return [
             Accompaniment(
-                finish(song.score, song.choice, take.tokens_NLP.astype(np.int32), options.parts, options.keep),
+                finish(song.score, song.choice, take.tokens_NLP.astype(np.int32), options, take.variation),
                 take.z_NZ,
                 _with_melody(song.melody_NL, take.tokens_NLP, options.parts),
                 song.choice,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.generate import selection
@@ -44,6 +44,7 @@ class PendingTake:
         fingerprint: of which its random keys are made.
         variation: number of the take.
         tag: what the caller knows it by.
+        used_NL: which steps the song's bars have, see `Song`.
         missing: how often windows are still to be decoded.
         times_decoded_N: how often each window was.
     """
@@ -52,6 +53,7 @@ class PendingTake:
     fingerprint: UInt32[np.ndarray, "2"]
     variation: int = 0
     tag: Any = None
+    used_NL: Bool[np.ndarray, "N L"] | None = None
     missing: int = 0
     times_decoded_N: Int[np.ndarray, "N"] = field(init=False)
     _attempts: list[Decoded] = field(default_factory=list)
@@ -105,7 +107,7 @@ class PendingTake:
         """Settles which attempt of each window is kept."""
         tokens = [attempt.tokens_BLP for attempt in self._attempts]
         total_AN, coverage_AN = (np.stack(self._scores[name]) for name in (TOTAL, COVERAGE))
-        self._chosen_N = selection.of_take(self.melody_NL, tokens, total_AN, coverage_AN, options)
+        self._chosen_N = selection.of_take(self.melody_NL, tokens, total_AN, coverage_AN, options, self.used_NL)
 
     def _pick(self, of_attempts: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(of_attempts)[self._chosen_N, np.arange(len(self.melody_NL))]
@@ -193,7 +195,7 @@ class Batcher:
         Returns:
             The songs that are whole now.
         """
-        scores = self._scorer(batch.melody_BL, decoded.tokens_BLP, self._options.parts)
+        scores = self._scorer(batch.melody_BL, self._scored_tokens(batch, decoded), self._options.parts)
         whole, at = [], 0
         for take, windows, attempt in batch.slices:
             here = slice(at, at + len(windows))
@@ -212,6 +214,19 @@ class Batcher:
                 whole.append(take)
             at = here.stop
         return whole
+
+    def _scored_tokens(self, batch: Batch, decoded: Decoded) -> Int[np.ndarray, "B L parts"]:
+        """The tokens as they will be played: where candidates compete, only at the steps that the song's bars have."""
+        tokens_BLP = np.asarray(decoded.tokens_BLP)
+        if self._options.candidates == 1 or all(take.used_NL is None for take, _, _ in batch.slices):
+            return tokens_BLP
+        tokens_BLP, at = tokens_BLP.copy(), 0
+        for take, windows, _ in batch.slices:
+            here = slice(at, at + len(windows))
+            if take.used_NL is not None:
+                tokens_BLP[here] *= take.used_NL[windows][:, :, None]
+            at = here.stop
+        return tokens_BLP
 
 
 class _Queue:

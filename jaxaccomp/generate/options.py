@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxaccomp.arrays import BAND
-from jaxaccomp.config import DTYPES, from_json, require, setting, to_json
+from jaxaccomp.config import from_json, require, setting, to_json
 from jaxaccomp.errors import ConfigError
 
 TEMPERATURE = {"bass": 0.45, "drums": 0.25}
@@ -73,6 +74,37 @@ class PlayOptions:
         "chosen among candidates",
         before="any",
     )
+    pace: Literal["normal", "half", "double"] = setting(
+        "normal",
+        "how fast the band plays beside the melody: half time, double time",
+        has_own_flag=True,
+        before="normal",
+    )
+    swing: float = setting(
+        50.0,
+        "where generated off-beat eighths lie in their beat, per cent: 50 is straight, 66 triplets, 75 dotted",
+        metavar="PERCENT",
+        between=(50, 75),
+        before=50.0,
+    )
+    humanize: float = setting(
+        0.0,
+        "how far timing and dynamics stray as drummers' do: 0 not at all, 1 as theirs",
+        metavar="X",
+        between=(0, 1),
+        before=0.0,
+    )
+    bass_octave: int = setting(0, "octaves by which the bass is moved", metavar="N", between=(-2, 2), before=0)
+    bass_program: int = setting(
+        33, "General MIDI instrument of the bass, from 0", metavar="N", between=(0, 127), before=33
+    )
+    kit: int = setting(
+        0,
+        "General MIDI drum kit: 0 standard, 16 power, 25 TR-808, 32 jazz, 40 brush",
+        metavar="N",
+        between=(0, 127),
+        before=0,
+    )
     retries: int = setting(
         5, "how often at most a window is played again in which a part rests in too many bars", metavar="N", before=5
     )
@@ -92,12 +124,15 @@ class PlayOptions:
             f"density must be one value or two (bass,drums) from 0.25 to 4, got {', '.join(map(str, self.density))}",
         )
         object.__setattr__(self, "density", density)
-        require(
-            self.fills in ("any", "none", "few", "many"), f"fills must be any, none, few or many, got {self.fills!r}"
-        )
         require(self.retries >= 0, f"retries must be 0 or more, got {self.retries}")
-        require(self.keep in ("melody", "all"), f"keep must be melody or all, got {self.keep!r}")
-        require(self.dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), typing.get_args(hints[field.name])
+            if typing.get_origin(hints[field.name]) is Literal:
+                require(value in choices, f"{field.name} must be {' or '.join(choices)}, got {value!r}")
+            if "between" in field.metadata:
+                low, high = field.metadata["between"]
+                require(low <= value <= high, f"{field.name} must lie between {low} and {high}, got {value:g}")
         object.__setattr__(self, "temperature", resolve_temperature(self.temperature, self.parts))
 
     @classmethod

@@ -27,6 +27,8 @@ FILL_WEIGHT = 2.0
 """Worth of a bar that is altogether unlike the one before, where a fill is asked for, and cost where none is."""
 DENSITY_WEIGHT = 2.0
 """Cost of twice, or half, as many notes as asked for."""
+METER_WEIGHT = 10.0
+"""Cost of a window all of whose notes fall where the song's bars have no steps, as the fourth beat of 3/4."""
 UNCOVERED = 10.0
 """Cost of a window in which nothing is played."""
 _ROUNDS = 3
@@ -44,12 +46,14 @@ class Attempts:
         total_AN: what each is worth; NaN where a window was not decoded so often.
         coverage_AN: share of enough, likewise.
         parts: which parts the last axis holds.
+        used_NL: which steps the song's bars have; None: all.
     """
 
     tokens_ANLP: Int[np.ndarray, "A N L P"]
     total_AN: Float[np.ndarray, "A N"]
     coverage_AN: Float[np.ndarray, "A N"]
     parts: tuple[str, ...]
+    used_NL: Bool[np.ndarray, "N L"] | None = None
 
     def part(self, name: str) -> Int[np.ndarray, "A N L"] | None:
         """Tokens of one part, if it is played."""
@@ -103,6 +107,8 @@ def _own_costs(attempts: Attempts, form: sections.Form, options: PlayOptions) ->
     deviation = np.sqrt(np.mean(np.nanvar(total_AN, axis=0)))
     cost_AN = -(total_AN - np.nanmax(total_AN, axis=0)) / max(float(deviation), 1e-6)
     cost_AN = cost_AN + UNCOVERED * np.maximum(1 - attempts.coverage_AN, 0)
+    if attempts.used_NL is not None:
+        cost_AN = cost_AN + METER_WEIGHT * _cut_off(attempts.tokens_ANLP, attempts.used_NL)
     drums_ANL = attempts.part("drums")
     if drums_ANL is not None and options.fills != "any":
         cost_AN = cost_AN - FILL_WEIGHT * _fills(drums_ANL > 0, form, options.fills)
@@ -113,6 +119,12 @@ def _own_costs(attempts: Attempts, form: sections.Form, options: PlayOptions) ->
             usual_N = np.nanmean(np.where(np.isnan(total_AN), np.nan, count_AN), axis=0)
             cost_AN = cost_AN + DENSITY_WEIGHT * np.abs(np.log2(count_AN / usual_N / factor))
     return np.where(np.isnan(total_AN), np.inf, cost_AN)
+
+
+def _cut_off(tokens_ANLP: Int[np.ndarray, "A N L P"], used_NL: Bool[np.ndarray, "N L"]) -> Float[np.ndarray, "A N"]:
+    """Share of an attempt's events that fall where the song's bars have no step: a pattern that is cut off."""
+    event_ANL = (tokens_ANLP > 0).sum(-1)
+    return (event_ANL * ~used_NL).sum(-1) / np.maximum(event_ANL.sum(-1), 1)
 
 
 def _fills(struck_ANL: Bool[np.ndarray, "A N L"], form: sections.Form, wish: str) -> Float[np.ndarray, "A N"]:
@@ -188,8 +200,11 @@ def of_take(
     total_AN: Float[np.ndarray, "A N"],
     coverage_AN: Float[np.ndarray, "A N"],
     options: PlayOptions,
+    used_NL: Bool[np.ndarray, "N L"] | None = None,
 ) -> Int[np.ndarray, "N"]:
     """The attempts that these options keep: with one candidate the best of each window, with several the best song."""
     if options.candidates == 1:
         return best_of_each(total_AN)
-    return best_song(melody_NL, Attempts(np.stack(tokens_of_attempts), total_AN, coverage_AN, options.parts), options)
+    return best_song(
+        melody_NL, Attempts(np.stack(tokens_of_attempts), total_AN, coverage_AN, options.parts, used_NL), options
+    )

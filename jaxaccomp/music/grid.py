@@ -7,11 +7,14 @@ at the end of its model bar, where upbeats are. Bars are counted in quarter note
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from jaxaccomp.arrays import STEPS_PER_BAR
 from jaxaccomp.music.midi import Score
+
+Pace = Literal["normal", "half", "double"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +42,22 @@ class Grid:
         return len(self.start_ticks)
 
     @classmethod
-    def of(cls, score: Score, end_tick: int | None = None) -> "Grid":
+    def of(cls, score: Score, end_tick: int | None = None, pace: Pace = "normal") -> "Grid":
         """The grid of a Score up to and including the bar in which `end_tick` falls.
 
         Args:
             score: any music.
             end_tick: past the last sounding tick, so that music that ends on a bar line opens no new bar; by default
                 the end of the last note.
+            pace: at half time a model bar lies on two bars of the song, so that the band plays half as fast; at double
+                time two lie on one.
         """
         if end_tick is None:
             end_tick = int(score.notes["end"].max(initial=0))
-        return cls.lay(score.ticks_per_quarter, score.metres, end_tick)
+        quarter = score.ticks_per_quarter
+        return cls.lay(
+            {"normal": quarter, "half": 2 * quarter, "double": max(quarter // 2, 1)}[pace], score.metres, end_tick
+        )
 
     @classmethod
     def lay(cls, ticks_per_quarter: int, metres: np.ndarray, end_tick: int) -> "Grid":

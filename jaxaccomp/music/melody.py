@@ -13,7 +13,7 @@ import numpy as np
 from jaxaccomp.arrays import HIGHEST_PITCH, LOWEST_PITCH, NO_EVENT, STEPS, STEPS_PER_BAR
 from jaxaccomp.config import require
 from jaxaccomp.errors import MelodyError
-from jaxaccomp.music.grid import Grid
+from jaxaccomp.music.grid import Grid, Pace
 from jaxaccomp.music.midi import Score, Track
 from jaxaccomp.music.tokens import top_line
 from jaxaccomp.music.trio import BASS_PROGRAMS, MELODY_PROGRAMS
@@ -88,7 +88,7 @@ def choose(score: Score, rule: Rule = "default", track: int | str | None = None,
     return Choice(best.index, _reason(best, features[best.index], names))
 
 
-def windows(score: Score, choice: Choice) -> Melody:
+def windows(score: Score, choice: Choice, pace: Pace = "normal") -> Melody:
     """The tune's tokens, window by window, for the whole song.
 
     Windows cut the token row and nothing else, as training windows do: a note that sounds across a window's left edge
@@ -100,7 +100,7 @@ def windows(score: Score, choice: Choice) -> Melody:
     notes = _in_range(score, choice.track)
     if not len(notes):
         raise MelodyError("no-melody", score.source, f"track {choice.track} has no note between A0 and C8")
-    grid = Grid.of(score, int(notes["end"].max()))
+    grid = Grid.of(score, int(notes["end"].max()), pace)
     count = -(-len(grid) // (STEPS // STEPS_PER_BAR))
     steps = len(grid) * STEPS_PER_BAR
     starts, ends = grid.step_of(notes["start"]), grid.step_of(notes["end"])

@@ -18,11 +18,12 @@ from jaxaccomp.arrays import STEPS
 from jaxaccomp.config import require
 from jaxaccomp.music import smf
 from jaxaccomp.music.build import DRUM_CHANNEL, Part, assemble, encode_part
+from jaxaccomp.music.feel import STRAIGHT, Feel, perform
 from jaxaccomp.music.melody import Melody
 from jaxaccomp.music.midi import NOTE, Score
 from jaxaccomp.music.smf import Events
 from jaxaccomp.music.tokens import drum_notes, pitched_notes
-from jaxaccomp.music.trio import BASS_PROGRAM, BASS_PROGRAMS
+from jaxaccomp.music.trio import BASS_PROGRAMS
 
 Keep = Literal["melody", "all"]
 
@@ -41,6 +42,7 @@ def stitch(
     tokens_NLP: Int[Any, "N L P"],
     parts: Sequence[str] = ("bass", "drums"),
     keep: Keep = "melody",
+    feel: Feel = STRAIGHT,
 ) -> Score:
     """Puts generated parts under an original.
 
@@ -50,6 +52,7 @@ def stitch(
         tokens_NLP: tokens of each window and each of `parts`; an array of NumPy's or JAX's.
         parts: which parts the last axis holds: `bass`, `drums` or both, in any order.
         keep: which original tracks stay: the melody's alone, or all but basses and drums.
+        feel: how the band performs.
 
     Returns:
         A format 1 Score at the original's resolution. The band plays from the bar in which the original's first note
@@ -72,14 +75,14 @@ def stitch(
     require(keep in keeps, f"keep must be {' or '.join(keeps)}, got {keep!r}")
     chunks, taken = _kept_chunks(score, melody.choice.track, keep)
     for column, part in enumerate(parts):
-        notes = band_notes(score, melody, tokens_NLP[:, :, column], part)
+        notes = perform(band_notes(score, melody, tokens_NLP[:, :, column], part), melody.grid, part, feel)
         if part == "drums":
-            chunks.append(encode_part(Part("Drums", DRUM_CHANNEL, 0, notes)))
+            chunks.append(encode_part(Part("Drums", DRUM_CHANNEL, feel.kit, notes)))
         else:
             free = [channel for channel in range(16) if channel not in taken and channel != DRUM_CHANNEL]
             # With all fifteen channels taken, the bass goes to a second MIDI port.
             channel, port = (free[0], 0) if free else (0, 1)
-            chunks.append(encode_part(Part("Bass", channel, BASS_PROGRAM, notes, port=port)))
+            chunks.append(encode_part(Part("Bass", channel, feel.bass_program, notes, port=port)))
     return Score(assemble(1, score.ticks_per_quarter, chunks), score.source, limits=score.limits)
 
 

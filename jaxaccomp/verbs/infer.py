@@ -58,6 +58,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             help=f"no {other}",
         )
 
+    pace = play.add_mutually_exclusive_group()
+    for name in ("half", "double"):
+        pace.add_argument(
+            f"--{name}-time",
+            dest="pace",
+            action="store_const",
+            const=name,
+            default=argparse.SUPPRESS,
+            help=f"the band plays at {name} the melody's pace",
+        )
+
     show = parser.add_argument_group("what to make of the result")
     show.add_argument(
         "--page", action="store_true", help="also write a listening page, DIR/song.html: open it in any browser"
@@ -120,7 +131,7 @@ def _play_one(arguments: argparse.Namespace, options: PlayOptions) -> int:
     say = _nothing if arguments.quiet or arguments.json else print
     source = demos.path(arguments.demo) if arguments.demo else arguments.inputs[0]
     place = Place.of(arguments.out, source)
-    song = songs.prepare(midi.read(source), options.melody)
+    song = songs.prepare(midi.read(source), options)
     place.refuse_overwriting(source, options.variations)
     count = len(song.melody_NL)
     say(f"{source}: {songs.describe(song)}; {count} window{'s' * (count > 1)} of {BARS} bars")
