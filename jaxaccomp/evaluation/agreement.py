@@ -1,9 +1,11 @@
-"""How near the surrogate's posterior comes to the encoder's, latent by latent. NumPy only."""
+"""How near the surrogate's posterior comes to the encoder's, latent by latent."""
 
 import math
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from jaxaccomp.models.musicvae import Posterior, posterior_divergence_B
 
 Latents = Float[np.ndarray, "N Z"]
 
@@ -31,9 +33,8 @@ def cosine(guess_NZ: Latents, mean_NZ: Latents) -> float | None:
 
 def divergence(mean_NZ: Latents, scale_NZ: Latents, guess_NZ: Latents, guess_scale_NZ: Latents) -> float:
     """Mean KL(encoder ‖ surrogate), in nats, summed over dimensions."""
-    ratio_NZ = scale_NZ / guess_scale_NZ
-    offset_NZ = (mean_NZ - guess_NZ) / guess_scale_NZ
-    return float((0.5 * (ratio_NZ**2 + offset_NZ**2 - 1) - np.log(ratio_NZ)).sum(1).mean())
+    target, guess = Posterior(mean_NZ, scale_NZ), Posterior(guess_NZ, guess_scale_NZ)
+    return float(posterior_divergence_B(target, guess).mean())
 
 
 def calibration(

@@ -264,6 +264,13 @@ def kl_B(posterior: Posterior) -> Float[AnyArray, "B"]:
     return 0.5 * jnp.sum(scale_BZ**2 + mean_BZ**2 - 1 - 2 * jnp.log(scale_BZ), axis=-1)
 
 
+def posterior_divergence_B(target: Posterior, guess: Posterior) -> Float[AnyArray, "B"]:
+    """KL(target ‖ guess), nats, summed over z: small only where the guess covers all that the target may be."""
+    ratio_BZ = target.scale_BZ / guess.scale_BZ
+    offset_BZ = (target.mean_BZ - guess.mean_BZ) / guess.scale_BZ
+    return jnp.sum(0.5 * (ratio_BZ**2 + offset_BZ**2 - 1.0) - jnp.log(ratio_BZ), axis=-1)
+
+
 def kl_cost_B(kl_B: Float[AnyArray, "B"], free_bits: Any) -> Float[AnyArray, "B"]:
     """What of the divergence is charged: nothing below `free_bits` bits on an example's total."""
     return jnp.maximum(kl_B - free_bits * jnp.log(2.0), 0)

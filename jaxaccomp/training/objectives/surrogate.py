@@ -9,17 +9,10 @@ from jaxtyping import Array, Float, Int, Key
 from jaxaccomp.arrays import BAND, FIRST_NOTE_ON, PARTS, VOCABULARY
 from jaxaccomp.config import ModelConfig
 from jaxaccomp.models import musicvae, surrogate
-from jaxaccomp.models.musicvae import Posterior
+from jaxaccomp.models.musicvae import Posterior, posterior_divergence_B
 from jaxaccomp.training.objectives.base import kept_tokens, nll_BP
 from jaxaccomp.training.optimizer import surrogate_rates
 from jaxaccomp.training.recipe import SurrogateRecipe
-
-
-def posterior_divergence_B(target: Posterior, guess: Posterior) -> Float[Array, " B"]:
-    """KL(target ‖ guess), nats, summed over z: small only where the guess covers all that the target may be."""
-    ratio_BZ = target.scale_BZ / guess.scale_BZ
-    offset_BZ = (target.mean_BZ - guess.mean_BZ) / guess.scale_BZ
-    return jnp.sum(0.5 * (ratio_BZ**2 + offset_BZ**2 - 1.0) - jnp.log(ratio_BZ), axis=-1)
 
 
 def transpose(
