@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 MOST_LINES = 400
 FIRST = (
     "index.md", "guides/one-song.md", "guides/collections.md", "guides/any-midi.md", "guides/datasets.md",
-    "guides/training.md", "guides/magenta.md", "guides/latent.md", "reference/cli.md", "reference/python.md", "reference/manifest.md",
+    "guides/training.md", "guides/magenta.md", "guides/latent.md",
+    "reference/cli.md", "reference/python.md", "reference/manifest.md",
     "reference/checkpoint.md", "explain/how-it-works.md", "explain/determinism.md", "explain/architecture.md",
 )  # fmt: skip
 """Order of the navigation; pages that are not named here follow by name."""
