@@ -15,6 +15,9 @@ from jaxaccomp.music.tokens import CLOSED_HAT, CRASH, DRUMS, HIGH_TOM, LOW_TOM, 
 DROPPABLE = ((CLOSED_HAT, OPEN_HAT), (RIDE,), (CRASH,), (LOW_TOM, MID_TOM, HIGH_TOM))
 """Drums that a song can lose and still be the same beat; kick and snare carry it and stay."""
 
+CYMBALS = (CLOSED_HAT, OPEN_HAT, RIDE)
+"""Drums that keep time on top of a beat; those of another song make a new beat with the same kick and snare."""
+
 SWAPS = (
     {},
     {CLOSED_HAT: RIDE, RIDE: CLOSED_HAT},
@@ -33,13 +36,14 @@ class Augmentation:
     highest_shift: int = setting(6, "largest transposition of melody and bass upwards, in semitones")
     drum_drop: float = setting(0.0, "probability that a window loses its hats, and likewise ride, crash and toms")
     drum_swap: float = setting(0.0, "probability that drums of a window change places, as hat with ride, or the toms")
+    drum_mix: float = setting(0.0, "probability that a window's hats and ride are those of another song")
 
     def __post_init__(self) -> None:
         require(
             self.lowest_shift <= 0 <= self.highest_shift,
             f"transpositions must reach from 0 or below to 0 or above, got {self.lowest_shift}…{self.highest_shift}",
         )
-        for name in ("drum_drop", "drum_swap"):
+        for name in ("drum_drop", "drum_swap", "drum_mix"):
             value = getattr(self, name)
             require(0.0 <= value <= 1.0, f"{name} must be a probability, got {value}")
 
@@ -57,6 +61,7 @@ def _moved(swap: dict[int, int]) -> np.ndarray:
 
 
 _SWAPPED = np.stack([_moved(swap) for swap in SWAPS])
+_CYMBAL_BITS = sum(1 << drum for drum in CYMBALS)
 _KEPT = np.array([~sum(1 << drum for drum in drums) & 511 for drums in DROPPABLE])
 
 
@@ -85,7 +90,10 @@ def transpose(
 
 
 def augment(
-    tokens_BLP: Int[np.ndarray, "B L P"], draws_BU: np.ndarray, augmentation: Augmentation
+    tokens_BLP: Int[np.ndarray, "B L P"],
+    draws_BU: np.ndarray,
+    augmentation: Augmentation,
+    others_BL: Int[np.ndarray, "B L"] | None = None,
 ) -> Int[np.ndarray, "B L P"]:
     """Varies a batch of windows.
 
@@ -93,6 +101,7 @@ def augment(
         tokens_BLP: windows as stored.
         draws_BU: `DRAWS` uniform numbers in [0, 1) for each window; they alone decide what happens to it.
         augmentation: how far to go.
+        others_BL: drums of other songs' windows, needed where `drum_mix` is not 0.
 
     Returns:
         Windows of the same shape and type.
@@ -101,6 +110,9 @@ def augment(
         return tokens_BLP
     pitches_BLK = transpose(tokens_BLP[:, :, :2], draws_BU[:, 0], augmentation.lowest_shift, augmentation.highest_shift)
     drums_BL = tokens_BLP[:, :, 2]
+    if augmentation.drum_mix:
+        mixed_B = draws_BU[:, _MIX_DRAW] < augmentation.drum_mix
+        drums_BL = np.where(mixed_B[:, None], drums_BL & ~_CYMBAL_BITS | others_BL & _CYMBAL_BITS, drums_BL)
     if augmentation.drum_swap:
         swap_B = np.where(
             draws_BU[:, 1] < augmentation.drum_swap,
@@ -115,5 +127,6 @@ def augment(
     return np.concatenate([pitches_BLK, drums_BL[:, :, None]], axis=2).astype(tokens_BLP.dtype)
 
 
-DRAWS = 3 + len(DROPPABLE)
+_MIX_DRAW = 3 + len(DROPPABLE)
+DRAWS = _MIX_DRAW + 1
 """Random numbers that one window consumes (U)."""

@@ -109,7 +109,8 @@ class Batches:
         batch = self._data.take(rows[share])
         if "tokens" in batch:
             draws_BU = np.random.default_rng([self.seed, step, 1]).random((self.batch_size, augmentations.DRAWS))
-            batch["tokens"] = augmentations.augment(batch["tokens"], draws_BU[share], self.augmentation)
+            others_BL = self._other_drums(step)[share] if self.augmentation.drum_mix else None
+            batch["tokens"] = augmentations.augment(batch["tokens"], draws_BU[share], self.augmentation, others_BL)
         return _widened(batch)
 
     def rows(self, step: int) -> np.ndarray:
@@ -157,6 +158,14 @@ class Batches:
     def _share(self, size: int | None = None) -> slice:
         each = (size or self.batch_size) // self.process_count
         return slice(self.process_index * each, (self.process_index + 1) * each)
+
+    def _other_drums(self, step: int) -> np.ndarray:
+        """Drums of a window of any song for each row of a step's global batch; songs are equally likely."""
+        draws_B2 = np.random.default_rng([self.seed, step, 2]).random((self.batch_size, 2))
+        counts = np.asarray(self._data.windows_by_song)
+        song_B = (draws_B2[:, 0] * len(counts)).astype(int)
+        row_B = (np.cumsum(counts) - counts)[song_B] + (draws_B2[:, 1] * counts[song_B]).astype(int)
+        return self._data.take(row_B)["tokens"][:, :, 2]
 
     def _order(self, epoch: int) -> np.ndarray:
         """Rows of an epoch in the order they are read."""

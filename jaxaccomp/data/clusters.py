@@ -53,14 +53,29 @@ def split(stem: str, content: str) -> str:
     return {VALIDATION_DIGIT: "validation", TEST_DIGIT: "test"}.get(digit, "train")
 
 
-def splits(leaders: np.ndarray, stems: Sequence[str], contents: Sequence[str]) -> list[str]:
-    """The split of each song: its cluster's, which one of its members decides.
+HELD_OUT_FIRST = ("test", "validation", "train")
+"""Where a cluster goes whose songs are listed in several splits: what is held out stays unseen."""
+
+
+def splits(
+    leaders: np.ndarray, stems: Sequence[str], contents: Sequence[str], listed: Sequence[str | None] | None = None
+) -> list[str]:
+    """The split of each song: its cluster's, which a table or one of its members decides.
+
+    A cluster of which songs are listed goes where they are listed; should they disagree, to the one most held out.
+    Elsewhere one member decides.
 
     That member is the one whose content hash has the smallest second half: independent of the first digit, so that
     clusters fall into the splits in the same proportions as single songs, and of the order of the files.
 
     In a small corpus a split may stay empty; then it gets one cluster of the training split, provided that one is left
-    there and no md5 name says otherwise.
+    there and no md5 name says otherwise; not so where a table lists songs.
+
+    Args:
+        leaders: a number for each song, the same for the songs of a cluster.
+        stems: names of their files, less the suffix.
+        contents: hashes of their notes.
+        listed: split that a table gives each song, None where it says nothing.
     """
     halves = [content[len(content) // 2 :] for content in contents]
     speaker: dict[int, int] = {}
@@ -68,6 +83,13 @@ def splits(leaders: np.ndarray, stems: Sequence[str], contents: Sequence[str]) -
         if halves[song] < halves[speaker.setdefault(leader, song)]:
             speaker[leader] = song
     chosen = {leader: split(stems[song], contents[song]) for leader, song in speaker.items()}
+    wishes: dict[int, set[str]] = {}
+    for leader, wish in zip(leaders.tolist(), listed or (), strict=listed is not None):
+        if wish is not None:
+            wishes.setdefault(leader, set()).add(wish)
+    chosen |= {leader: next(name for name in HELD_OUT_FIRST if name in names) for leader, names in wishes.items()}
+    if wishes:
+        return [chosen[leader] for leader in leaders.tolist()]
     spare = [leader for leader, name in chosen.items() if name == "train" and not is_md5(stems[speaker[leader]])]
     spare.sort(key=lambda leader: halves[speaker[leader]], reverse=True)
     for empty in ("validation", "test"):

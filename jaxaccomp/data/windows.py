@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from jaxaccomp import config as configs
 from jaxaccomp.arrays import STEPS
-from jaxaccomp.data import clusters, shards, staging
+from jaxaccomp.data import clusters, shards, splits, staging
 from jaxaccomp.data.publishing import Publication
 from jaxaccomp.data.staging import Archive, WindowsConfig, WindowsJob
 from jaxaccomp.errors import DatasetError
@@ -86,6 +86,7 @@ def build(
     workers: int = 1,
     shard_count: int | None = None,
     engine: Engine | None = None,
+    split_table: Path | None = None,
     progress: Callable[..., Any] = tqdm,
 ) -> dict[str, Any]:
     """Writes the dataset, or takes up a run that was interrupted.
@@ -97,13 +98,14 @@ def build(
         workers: processes.
         shard_count: shards of each split; default one for each 32,768 windows.
         engine: what runs the work; default `workers` processes on this machine.
+        split_table: CSV file that says where songs go, see `splits.read`; default: their hashes decide.
         progress: shows how far it is, called as `tqdm` is.
 
     Returns:
         `windows` by split, `files` by ledger status, `folder`.
 
     Raises:
-        DatasetError: no MIDI files, or the folder holds a dataset of other files or options.
+        DatasetError: no MIDI files, a table of no use, or the folder holds a dataset of other files or options.
     """
     engine = engine or partial(_in_workers, workers)
     if not source.is_dir():
@@ -112,15 +114,19 @@ def build(
     if not files:
         raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(MIDI_SUFFIXES)}")
     options = configs.to_json(config) | {"shards": shard_count, "format": staging.FORMAT}
+    reading = _digest(options)
+    listed = splits.read(split_table, [name for name, _ in files]) if split_table else {}
+    if split_table:
+        options["splits"] = {"files": len(listed), "digest": _digest(sorted(listed.items()))}
     identity = _digest([options, [(name, status.st_size if status else None) for name, status in files]])
     publication = Publication(out, NAME)
     folder = publication.folder
     publication.take_up(None, identity)
     if folder.exists():
         return _finished(publication, identity)
-    stage_folder = folder.parent / f".staging-{_digest(options)[:16]}"
+    stage_folder = folder.parent / f".staging-{reading[:16]}"
     archives = _stage(source, files, config, stage_folder, engine, progress)
-    songs, ledger = _plan(files, archives)
+    songs, ledger = _plan(files, archives, listed)
     rows = {split: [song for song in songs if song.split == split and len(song.kept)] for split in shards.SPLITS}
     counts = {split: sum(len(song.kept) for song in members) for split, members in rows.items()}
     shard_lengths = {
@@ -174,7 +180,9 @@ def _stage(
     return archives
 
 
-def _plan(files: list[tuple[str, Any]], archives: list[Path]) -> tuple[list[WindowedSong], list[dict[str, Any]]]:
+def _plan(
+    files: list[tuple[str, Any]], archives: list[Path], listed: dict[str, str]
+) -> tuple[list[WindowedSong], list[dict[str, Any]]]:
     """Decides what becomes of every file: the songs to write, and the ledger."""
     ledger, found, first_by_content = [], [], {}
     for (name, _), path in zip(files, archives, strict=True):
@@ -191,7 +199,8 @@ def _plan(files: list[tuple[str, Any]], archives: list[Path]) -> tuple[list[Wind
     contents = [line["song"] for _, _, line, _, _ in found]
     leaders = clusters.cluster([marks for *_, marks in found])
     stems = [Path(name).stem for name, *_ in found]
-    split_of_song = clusters.splits(leaders, stems, contents)
+    wishes = [listed.get(name) for name, *_ in found] if listed else None
+    split_of_song = clusters.splits(leaders, stems, contents, wishes)
     dropped = clusters.repeated_across([prints for *_, prints, _ in found], split_of_song, shards.SPLITS)
     songs = []
     for (name, path, line, _, _), leader, split, gone in zip(found, leaders, split_of_song, dropped, strict=True):

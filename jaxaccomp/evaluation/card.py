@@ -126,11 +126,13 @@ def card(
 
 _READING = """\
 NLL: negative log-likelihood of the real part given z, teacher-forced, in nats a 16-bar window. Onset accuracy counts
-the tokens that begin a note or hit a drum, and those alone. Gap closed: (z = 0 − surrogate) / (z = 0 − encoder), with
-its 95 % interval over songs. What is heard: shares unless a unit is given, means over windows; *real, shuffled* is the
-real bass and drums of another song under each melody. Overlap: mean overlapping area of the distributions of all
-measures and of pitches, positions and drum tokens with the real songs'; one half of the real songs against the other
-reaches what *real* shows (*real, shuffled* is more alike, since it is the same bass and drums in another order)."""
+the tokens that begin a note or hit a drum, and those alone. Code length: NLL of bass and of drums at a draw of z from
+the encoder + KL(encoder ‖ surrogate); what the real band costs once the melody is known. Gap closed: (z = 0 −
+surrogate) / (z = 0 − encoder), with its 95 % interval over songs. What is heard: shares unless a unit is given, means
+over windows; *real, shuffled* is the real bass and drums of another song under each melody. Overlap: mean overlapping
+area of the distributions of all measures and of pitches, positions and drum tokens with the real songs'; one half of
+the real songs against the other reaches what *real* shows (*real, shuffled* is more alike, since it is the same bass
+and drums in another order)."""
 
 
 def _model_lines(model: Model) -> str:
@@ -208,6 +210,7 @@ def _latent_lines(report: Report, baseline: Report | None) -> str:
         if any(value is not None for value in values):
             lines.append([name, *("–" if value is None else value for value in values)])
 
+    row("code length of the band given the melody, nats", lambda one: _code_length(one.get("code_length")))
     for part in BAND:
         row(f"gap closed, {part}", lambda one, p=part: _gap(one, p))
     for part in BAND:
@@ -237,6 +240,12 @@ def _latent_lines(report: Report, baseline: Report | None) -> str:
             ),
         )
     return _table(names, lines)
+
+
+def _code_length(found: Mapping[str, float] | None) -> str | None:
+    if found is None:
+        return None
+    return f"{found['total']:.1f} = {found['bass']:.1f} + {found['drums']:.1f} + {found['kl_to_surrogate']:.1f}"
 
 
 def _musicality_table(report: Report, baseline: Report | None) -> str:

@@ -1,6 +1,6 @@
 """Windows to evaluate on: latents of songs that training did not see, and which of them are songs' own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxaccomp.arrays import PARTS
-from jaxaccomp.data import shards
+from jaxaccomp.data import shards, windows
 from jaxaccomp.data.batches import SONG_CAP
 from jaxaccomp.errors import DatasetError
 
@@ -56,8 +56,18 @@ class Heldout:
         return order_N[np.where(draw_N < first_N, draw_N, draw_N + last_N - first_N)]
 
 
-def read(source: str | PathLike, splits: Sequence[str] = ("test",), limit: int | None = None, seed: int = 0) -> Heldout:
-    """Reads splits of a dataset of latents.
+Encode = Callable[[Int[np.ndarray, "N L P"]], tuple[Float[np.ndarray, "N Z"], Float[np.ndarray, "N Z"]]]
+"""Means and standard deviations of the posteriors of windows."""
+
+
+def read(
+    source: str | PathLike,
+    splits: Sequence[str] = ("test",),
+    limit: int | None = None,
+    seed: int = 0,
+    encode: Encode | None = None,
+) -> Heldout:
+    """Reads splits of a dataset of latents, or of windows, which are then encoded.
 
     Args:
         source: its folder.
@@ -65,11 +75,15 @@ def read(source: str | PathLike, splits: Sequence[str] = ("test",), limit: int |
         limit: at most so many windows: a random choice in which a song counts as in training, by its number of
             windows up to a cap. None: all there are.
         seed: decides that choice.
+        encode: the encoder, for a dataset of windows.
 
     Raises:
-        DatasetError: there is no such dataset or split, it is empty, or it holds no latents.
+        DatasetError: there is no such dataset or split, it is empty, or it holds no latents and there is no encoder.
     """
-    arrays: dict[str, list[np.ndarray]] = {name: [] for name in (*PARTS, "mean", "scale")}
+    of_windows = encode is not None and shards.read_metadata(source)["name"] == windows.NAME
+    arrays: dict[str, list[np.ndarray]] = {
+        name: [] for name in (("tokens",) if of_windows else (*PARTS, "mean", "scale"))
+    }
     song_X: list[np.ndarray] = []
     songs = 0
     opened = [shards.open_split(source, split) for split in splits]
@@ -94,6 +108,9 @@ def read(source: str | PathLike, splits: Sequence[str] = ("test",), limit: int |
                 if name in arrays:
                     arrays[name].append(array)
     joined = {name: np.concatenate(pieces) for name, pieces in arrays.items()}
+    if of_windows:
+        tokens_NLP = joined["tokens"].astype(np.int32)
+        return Heldout(tokens_NLP, *encode(tokens_NLP), song_N[chosen_N], len(song_N))
     tokens_NLP = np.stack([joined[part].astype(np.int32) for part in PARTS], axis=-1)
     mean_NZ, scale_NZ = joined["mean"].astype(np.float32), joined["scale"].astype(np.float32)
     return Heldout(tokens_NLP, mean_NZ, scale_NZ, song_N[chosen_N], len(song_N))

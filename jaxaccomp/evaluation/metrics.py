@@ -26,6 +26,7 @@ from jaxaccomp.arrays import BAND, STEPS
 from jaxaccomp.config import ModelConfig, SurrogateConfig
 from jaxaccomp.errors import DatasetError
 from jaxaccomp.evaluation import agreement, likelihood, performance
+from jaxaccomp.evaluation.code_length import code_length
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.evaluation.likelihood import Likelihood
 from jaxaccomp.evaluation.performance import Band
@@ -83,9 +84,10 @@ def evaluate(
         those that begin a note or hit a drum; `nll_by_song`, the mean over songs of their means; `gap_closed` [part],
         the share of what z could tell that the surrogate tells, and `gap_closed_interval`, its 95 % interval over
         songs, null where the encoder's z is worth no more than z = 0, so that the share means nothing; `latent`, see
-        `agreement`; `reconstruction`, what argmax decoding of the encoder's mean gets right; `statistics` [source or
-        `real` or `real_shuffled`][measure], see `musicality`; `overlap` [source][measure]; `sweep`, the surrogate's
-        statistics at each temperature and spread.
+        `agreement`; `code_length`, see there, null without a surrogate that predicts a scale; `reconstruction`, what
+        argmax decoding of the encoder's mean gets right; `statistics` [source or `real` or `real_shuffled`][measure],
+        see `musicality`; `overlap` [source][measure]; `sweep`, the surrogate's statistics at each temperature and
+        spread.
 
     Raises:
         DatasetError: the latents are of another size than the model's.
@@ -107,6 +109,7 @@ def evaluate(
         "latents_are_this_encoders": _same_encoder(config, params, heldout, settings.batch_size),
         **_likelihoods(config, params, heldout, latents, settings, progress),
         "latent": _agreement(heldout, guess, config.surrogate is not None and config.surrogate.predict_scale),
+        "code_length": _code_length(config, params, heldout, guess, settings, progress),
     }
     rows = heldout.spread(settings.samples)
     some, some_guess = heldout.take(rows), guess and Posterior(*(array[rows] for array in guess))
@@ -124,11 +127,18 @@ def evaluate(
     return report
 
 
+def encoder(params: Mapping[str, Any], batch_size: int = 64) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+    """What `heldout.read` needs to read windows: means and standard deviations by a checkpoint's MusicVAE."""
+    return lambda tokens_NLP: _batched(_ENCODE, params["musicvae"], batch_size, tokens_NLP)
+
+
 def work(heldout: Heldout, settings: Settings, has_surrogate: bool) -> int:
     """Windows that `evaluate` is going to decode, for a progress bar."""
     sources = len(SOURCES) - (0 if has_surrogate else 2)
     tried = len(settings.temperatures) * len(settings.spreads) if has_surrogate else 0
-    return sources * len(heldout) + (sources + 1 + (tried if tried > 1 else 0)) * min(settings.samples, len(heldout))
+    return (sources + has_surrogate) * len(heldout) + (sources + 1 + (tried if tried > 1 else 0)) * min(
+        settings.samples, len(heldout)
+    )
 
 
 def _surrogate(config: ModelConfig, params: Mapping[str, Any], heldout: Heldout, batch_size: int) -> Posterior | None:
@@ -266,6 +276,23 @@ def _agreement(heldout: Heldout, guess: Posterior | None, has_scale: bool = True
     if has_scale:
         found["kl_to_surrogate"] = agreement.divergence(heldout.mean_NZ, heldout.scale_NZ, *guess)
         found["calibration"] = agreement.calibration(mean_NA, scale_NA, guess_NA, guess_scale_NA)
+    return found
+
+
+def _code_length(
+    config: ModelConfig,
+    params: Mapping[str, Any],
+    heldout: Heldout,
+    guess: Posterior | None,
+    settings: Settings,
+    progress: Callable[[int], Any],
+) -> dict[str, float] | None:
+    if guess is None or not config.surrogate.predict_scale:
+        return None
+    posterior = Posterior(heldout.mean_NZ, heldout.scale_NZ)
+    how = (settings.seed, settings.batch_size, settings.dtype)
+    found = code_length(config.musicvae, params["musicvae"], heldout.tokens_NLP, posterior, guess, *how)
+    progress(len(heldout))
     return found
 
 

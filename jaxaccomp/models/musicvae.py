@@ -111,15 +111,20 @@ def dense(params: Params, x: AnyArray, dtype: Any = None) -> AnyArray:
 
 
 def encode(
-    params: Params, tokens_BLP: Int[AnyArray, "B L P"], lengths_B: Int[AnyArray, "B"] | None = None, dtype: Any = None
+    params: Params,
+    tokens_BLP: Int[AnyArray, "B L P"],
+    lengths_B: Int[AnyArray, "B"] | None = None,
+    dtype: Any = None,
+    unit_mask_BX: Float[AnyArray, "B X"] | None = None,
 ) -> Posterior:
     """Reads all three parts.
 
     Args:
         params: the model's parameters.
-        tokens_BLP: melody, bass, drums at each sixteenth; any number of steps.
+        tokens_BLP: melody, bass, drums at each sixteenth; any number of steps; `NO_TOKEN` where a token is hidden.
         lengths_B: steps that count of each row, 0 allowed; None: all.
         dtype: see the module.
+        unit_mask_BX: what the heads' input is multiplied by (dropout); None: nothing.
 
     Returns:
         The posterior of z; a row of length 0 gets the heads' biases.
@@ -133,7 +138,8 @@ def encode(
             table_VG = layer["kernel"][row : row + VOCABULARY[part]]
             gates[side] += lstm.token_gates(table_VG, tokens_LB)
             row += VOCABULARY[part]
-    return posterior(params, lstm_scan.bidirectional(layers, gates, lengths_B, dtype), dtype)
+    e_BX = lstm_scan.bidirectional(layers, gates, lengths_B, dtype)
+    return posterior(params, e_BX if unit_mask_BX is None else e_BX * unit_mask_BX, dtype)
 
 
 def conduct(params: Params, z_BZ: Float[AnyArray, "B Z"], dtype: Any = None) -> Float[AnyArray, "B S E"]:
@@ -186,6 +192,7 @@ def logits(
     parts: Sequence[str] = PARTS,
     kept_BLP: Bool[AnyArray, "B L P"] | None = None,
     dtype: Any = None,
+    unit_masks: Mapping[str, Sequence[Float[AnyArray, "B H"]]] | None = None,
 ) -> dict[str, Float[AnyArray, "B L V"]]:
     """Scores of each part's next token, given the true previous ones (teacher forcing).
 
@@ -196,6 +203,7 @@ def logits(
         parts: which parts to run; each runs by itself.
         kept_BLP: where False, the decoder is not told that token as the previous one (previous-token dropout).
         dtype: see the module.
+        unit_masks: by part, what the output of each of its layers is multiplied by (dropout); None: nothing.
 
     Returns:
         Unnormalised log-probabilities by part.
@@ -207,13 +215,25 @@ def logits(
         previous_BLP = jnp.where(hidden_BLP, NO_TOKEN, previous_BLP)
     return {
         part: _part_logits(
-            params[decoder_name(part)], part, previous_BLP[:, :, PARTS.index(part)], embedding_BSE, dtype
+            params[decoder_name(part)],
+            part,
+            previous_BLP[:, :, PARTS.index(part)],
+            embedding_BSE,
+            dtype,
+            (unit_masks or {}).get(part),
         )
         for part in parts
     }
 
 
-def _part_logits(decoder: Params, part: str, previous_BL: AnyArray, embedding_BSE: AnyArray, dtype: Any) -> AnyArray:
+def _part_logits(
+    decoder: Params,
+    part: str,
+    previous_BL: AnyArray,
+    embedding_BSE: AnyArray,
+    dtype: Any,
+    masks: Sequence[AnyArray] | None,
+) -> AnyArray:
     batch = previous_BL.shape[0]
     embedding_NE = embedding_BSE.reshape(batch * BARS, -1)
     carries, start_NG = bar_starts(decoder, VOCABULARY[part], embedding_NE, dtype)
@@ -224,6 +244,8 @@ def _part_logits(decoder: Params, part: str, previous_BL: AnyArray, embedding_BS
         if number > 0:
             gates_TNG, share = lstm.matmul(h_TNH, layer["kernel"][:-size], dtype), layer["bias"]
         _, h_TNH = lstm_scan.scan(layer["kernel"][-size:], gates_TNG, carry, dtype=dtype, share=share)
+        if masks is not None:
+            h_TNH = h_TNH * jnp.repeat(masks[number], BARS, axis=0)
     logits_TNV = dense(decoder["output"], h_TNH, dtype)
     return jnp.transpose(logits_TNV, (1, 0, 2)).reshape(batch, STEPS, -1)
 

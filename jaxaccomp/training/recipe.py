@@ -3,6 +3,7 @@
 Every field is a flag of `train.py` and a key of the JSON file given to `--config`.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +11,10 @@ from jaxaccomp.config import require, setting
 from jaxaccomp.data.augmentation import Augmentation
 
 
-def _require_shares(owner: str, rates: tuple[float, ...]) -> None:
+def _require_shares(owner: str, rates: tuple[float, ...], field: str = "token_dropout") -> None:
     require(
         len(rates) == 3 and all(0 <= rate < 1 for rate in rates),
-        f"{owner}.token_dropout must be three shares in [0, 1), got {rates}",
+        f"{owner}.{field} must be three shares in [0, 1), got {rates}",
     )
 
 
@@ -93,6 +94,52 @@ class VAERecipe(Recipe):
             drum_drop=self.drum_drop,
             drum_swap=self.drum_swap,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointRecipe(VAERecipe):
+    """Settings of a run that trains MusicVAE and its surrogate together."""
+
+    learning_rate: float = setting(3e-3, "peak rate of cells, token rows and heads of what decodes")
+    slow_learning_rate: float = setting(1.2e-3, "peak rate of everything before that")
+    schedule: Literal["cosine", "trapezoid", "constant", "reference"] = setting(
+        "trapezoid", "learning rate over the run; trapezoid stays level, then falls in a straight line to 0"
+    )
+    evaluate_every: int = setting(500, "steps between measurements on the validation split")
+    beta: float = setting(0.5, "weight of KL(encoder ‖ surrogate) at the start")
+    last_beta: float = setting(1.0, "weight of KL(encoder ‖ surrogate) at the end")
+    prior_beta: float = setting(0.1, "weight of KL(encoder ‖ N(0, I)) above the free bits")
+    free_bits: float = setting(160.0, "bits of KL(encoder ‖ N(0, I)) a window has for free")
+    melody_weight: float = setting(1.0, "weight of the melody's NLL; that of bass and of drums is 1")
+    token_dropout: tuple[float, ...] = setting(
+        (0.2, 0.3, 0.5), "share of previous tokens hidden from the melody, bass and drum decoder"
+    )
+    drum_drop: float = setting(0.0, "share of windows that lose their hats, and likewise ride, crash and toms")
+    drum_swap: float = setting(0.3, "share of windows in which drums change places, as hat with ride, or the toms")
+    drum_mix: float = setting(0.4, "share of windows whose hats and ride are those of another song")
+    unit_dropout: tuple[float, ...] = setting(
+        (0.0, 0.2, 0.3), "share of units silenced throughout a window in each layer of the three decoders"
+    )
+    encoder_token_dropout: tuple[float, ...] = setting(
+        (0.0, 0.1, 0.1), "share of melody, bass and drum tokens hidden from the encoder"
+    )
+    encoder_unit_dropout: float = setting(0.1, "share of the encoder's last outputs that are silenced")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_shares("JointRecipe", self.unit_dropout, "unit_dropout")
+        _require_shares("JointRecipe", self.encoder_token_dropout, "encoder_token_dropout")
+        require(
+            0 <= self.encoder_unit_dropout < 1,
+            f"JointRecipe.encoder_unit_dropout must lie in [0, 1), got {self.encoder_unit_dropout}",
+        )
+        for name in ("last_beta", "prior_beta", "melody_weight"):
+            require(getattr(self, name) >= 0, f"JointRecipe.{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training windows are varied."""
+        return dataclasses.replace(super().augmentation, drum_mix=self.drum_mix)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Measure a checkpoint on songs it never saw: `evaluate --checkpoint C --data LATENTS --out FILE.json`.
+"""Measure a checkpoint on songs it never saw: `evaluate --checkpoint C --data WINDOWS --out FILE.json`.
 
 Prints likelihoods, the share of the gap that the surrogate closes, and what is heard when it plays, between a ceiling
 (the encoder's own z) and floors (z = 0, another song's z). With --card it writes the model card as well, from the same
@@ -26,7 +26,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares what to measure, how, and what to make of it."""
     parser.add_argument("--checkpoint", default="trio-small", metavar="C", help="name or folder (default: trio-small)")
     parser.add_argument(
-        "--data", type=remote.path, metavar="DIR", help="dataset of latents, as `latents --out` wrote it"
+        "--data",
+        type=remote.path,
+        metavar="DIR",
+        help="dataset of windows or of latents, as `windows --out` or `latents --out` wrote it",
     )
     parser.add_argument("--split", default="test", metavar="S[,S]", help="splits to measure on (default: test)")
     parser.add_argument(
@@ -68,7 +71,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measures, or reads what was measured, and tells it in the forms asked for."""
     if (arguments.results is None) == (arguments.data is None):
-        raise UsageError("give either --data, the latents to measure on, or --results, figures measured before")
+        raise UsageError("give either --data, what to measure on, or --results, figures measured before")
     for name, least in (("limit", 0), ("samples", 1), ("batch_size", 1)):
         if getattr(arguments, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(arguments, name)}")
@@ -94,7 +97,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     splits = [split.strip() for split in arguments.split.split(",") if split.strip()]
     config, params = checkpoint.load(arguments.checkpoint)
-    windows = heldout.read(arguments.data, splits, arguments.limit or None, arguments.seed)
+    windows = heldout.read(arguments.data, splits, arguments.limit or None, arguments.seed, metrics.encoder(params))
     defaults = metrics.Settings()
     settings = metrics.Settings(
         temperatures=tuple(arguments.temperature or defaults.temperatures),
@@ -158,7 +161,7 @@ def _command(report: dict[str, Any]) -> str:
         "--checkpoint",
         Path(report["checkpoint"]).name,
         "--data",
-        "LATENTS",
+        "DATA",
         "--split",
         ",".join(report["splits"]),
     ]

@@ -1,4 +1,4 @@
-"""Train MusicVAE (`vae`), the surrogate that guesses its latent from the melody (`surrogate`), or a `guide`.
+"""Train MusicVAE (`vae`), the `surrogate` that guesses its latent from the melody, both (`joint`), or a `guide`.
 
 WORKDIR keeps everything of a run: config.json, metrics.jsonl, tensorboard/, snapshots/ to resume from, and
 checkpoint/, the averaged weights that measured best, which `latents`, `evaluate` and infer.py take. The same command
@@ -24,6 +24,7 @@ from jaxaccomp.training.recipe import (
     PRESET_ALIASES,
     SURROGATE_PRESETS,
     GuideRecipe,
+    JointRecipe,
     Recipe,
     SurrogateRecipe,
     VAERecipe,
@@ -35,13 +36,15 @@ if TYPE_CHECKING:
 
 CHANGEABLE = {"steps", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every", "cooldown"}
 """Settings that a run may change when it resumes."""
+VALIDATION_SEED = 0
+"""Of the choice of validation windows: the same whatever a run's own seed, so that runs can be compared."""
 IDENTITIES = {"data_fingerprint": "data", "musicvae_fingerprint": "musicvae"}
 """Entries of config.json that say what a run learns from, whatever its place; and where that was."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of both objectives, from their settings."""
-    objectives = parser.add_subparsers(dest="objective", required=True, metavar="guide|surrogate|vae")
+    objectives = parser.add_subparsers(dest="objective", required=True, metavar="guide|joint|surrogate|vae")
     vae = objectives.add_parser("vae", help="train MusicVAE on a dataset of windows")
     _add_paths(vae, "dataset of trio windows, as `windows --out` wrote it")
     vae.add_argument(
@@ -61,6 +64,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add(guide, GuideConfig, "sizes, and how much the experts are worth")
     flags.add(guide, GuideRecipe, "settings of the run")
+    joint = objectives.add_parser(
+        "joint", help="train MusicVAE and its surrogate together, the surrogate as the prior, on a dataset of windows"
+    )
+    _add_paths(joint, "dataset of trio windows, as `windows --out` wrote it")
+    joint.add_argument("--preset", choices=PRESETS, default="trio-small", help="sizes of a run from scratch")
+    joint.add_argument(
+        "--checkpoint",
+        metavar="NAME|DIR",
+        help="weights to start from; a surrogate that they lack starts as the encoder, and larger sizes widen them "
+        "without a change in what they compute (default: from scratch)",
+    )
+    flags.add(joint, MusicVAEConfig, "sizes, over the checkpoint's or the preset's; the surrogate's are the encoder's")
+    flags.add(joint, JointRecipe, "settings of the run")
     surrogate = objectives.add_parser("surrogate", help="train a surrogate encoder on a dataset of latents")
     _add_paths(surrogate, "dataset of latents, as `latents --out` wrote it")
     surrogate.add_argument(
@@ -111,6 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
         recipe: Recipe = flags.build(VAERecipe, arguments, arguments.config)
     elif arguments.objective == "guide":
         recipe = flags.build(GuideRecipe, arguments, arguments.config)
+    elif arguments.objective == "joint":
+        recipe = flags.build(JointRecipe, arguments, arguments.config)
     else:
         recipe = flags.build(SurrogateRecipe, arguments, arguments.config, SURROGATE_PRESETS[arguments.preset])
     runtime.join_processes()
@@ -127,7 +145,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace, recipe: Recipe) -> int:
-    return {"vae": _vae, "guide": _guide, "surrogate": _surrogate}[arguments.objective](arguments, recipe)
+    return {"vae": _vae, "joint": _joint, "guide": _guide, "surrogate": _surrogate}[arguments.objective](
+        arguments, recipe
+    )
 
 
 def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
@@ -172,6 +192,44 @@ def _guide(arguments: argparse.Namespace, recipe: GuideRecipe) -> int:
     return _train(GuideObjective(experts, recipe), recipe, arguments, settings, recipe.augmentation, None, export)
 
 
+def _joint(arguments: argparse.Namespace, recipe: JointRecipe) -> int:
+    import jax
+
+    from jaxaccomp.models import growth, surrogate
+    from jaxaccomp.training.objectives import JointObjective
+    from jaxaccomp.weights import checkpoint
+
+    start = None
+    if arguments.checkpoint:
+        stored, params = checkpoint.load(arguments.checkpoint)
+        model = flags.build(MusicVAEConfig, arguments, arguments.config, stored.musicvae)
+        guess = params["surrogate"]
+        if guess is None:
+            guess = surrogate.from_encoder(params["musicvae"], _frequencies(arguments.data))
+        config = ModelConfig(
+            musicvae=stored.musicvae, surrogate=stored.surrogate or surrogate.matching(stored.musicvae)
+        )
+        start = jax.tree.map(jax.numpy.asarray, {"musicvae": params["musicvae"], "surrogate": guess})
+        if model != stored.musicvae:
+            wider = ModelConfig(musicvae=model, surrogate=surrogate.matching(model))
+            start = growth.grow(config, start, wider, jax.random.key(recipe.seed))
+            config = wider
+    else:
+        model = flags.build(MusicVAEConfig, arguments, arguments.config, PRESETS[arguments.preset])
+        config = ModelConfig(musicvae=model, surrogate=surrogate.matching(model))
+    settings = {"checkpoint": arguments.checkpoint, **configs.to_json(config.musicvae), **configs.to_json(recipe)}
+
+    def export(params) -> None:
+        checkpoint.save(
+            arguments.workdir / "checkpoint",
+            config,
+            params,
+            provenance={"run": "train joint", "data": str(arguments.data)},
+        )
+
+    return _train(JointObjective(config, recipe, start), recipe, arguments, settings, recipe.augmentation, None, export)
+
+
 def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
     import jax
 
@@ -208,15 +266,16 @@ def _surrogate(arguments: argparse.Namespace, recipe: SurrogateRecipe) -> int:
     return _train(objective, recipe, arguments, settings, None, jax.tree.map(jax.numpy.asarray, frozen), export)
 
 
-def _frequencies(data: os.PathLike, latent_size: int, windows: int = 4096) -> dict:
-    """How often each token of bass and drums occurs in the training split."""
+def _frequencies(data: os.PathLike, latent_size: int | None = None, windows: int = 4096) -> dict:
+    """How often each token of bass and drums occurs in the training split of windows or, with a size, of latents."""
     import numpy as np
 
-    from jaxaccomp.arrays import VOCABULARY
+    from jaxaccomp.arrays import BAND, PARTS, VOCABULARY
     from jaxaccomp.data.batches import Batches
 
     batch = Batches(data, "train", batch_size=windows, latent_size=latent_size).batch(0)
-    counts = {part: np.bincount(batch[part].ravel(), minlength=VOCABULARY[part]) for part in ("bass", "drums")}
+    tokens = {part: batch["tokens"][..., PARTS.index(part)] if "tokens" in batch else batch[part] for part in BAND}
+    counts = {part: np.bincount(tokens[part].ravel(), minlength=VOCABULARY[part]) for part in BAND}
     return {part: np.asarray(count / count.sum(), np.float32) for part, count in counts.items()}
 
 
@@ -243,7 +302,7 @@ def _train(
         if arguments.objective != "surrogate":
             shards.require_kind(arguments.data, windows.NAME)
         batches["train"] = Batches(arguments.data, "train", augmentation=augmentation, **reading)
-        batches["validation"] = Batches(arguments.data, "validation", **reading)
+        batches["validation"] = Batches(arguments.data, "validation", **reading | {"seed": VALIDATION_SEED})
         found = {"data": str(arguments.data), "data_fingerprint": batches["train"].metadata["identity"], **settings}
         found = json.loads(json.dumps({"objective": arguments.objective, **found}))
         if cluster.index() == 0:
@@ -290,6 +349,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
     kinds = {
         "vae": (MusicVAEConfig, VAERecipe),
         "guide": (GuideConfig, GuideRecipe),
+        "joint": (MusicVAEConfig, JointRecipe),
         "surrogate": (SurrogateConfig, SurrogateRecipe),
     }[arguments.objective]
     known = {field.name for kind in kinds for field in dataclasses.fields(kind)} | {"objective", "preset"}

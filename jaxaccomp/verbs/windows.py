@@ -21,6 +21,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=remote.path, required=True, metavar="DIR", help="where the dataset goes")
     flags.add(parser, WindowsConfig, "windows of a song")
+    parser.add_argument(
+        "--splits",
+        type=Path,
+        metavar="FILE.csv",
+        help="table with the columns path (relative to MIDI_DIR) and split (train, validation or test); songs it does "
+        "not list, and versions of a song, follow the songs they resemble (default: hashes decide)",
+    )
     work = parser.add_argument_group("how the work is done")
     work.add_argument(
         "--workers", type=int, default=os.cpu_count(), metavar="INT", help="processes (default: one for each core)"
@@ -64,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             shard_count=arguments.shards,
             engine=engine,
+            split_table=arguments.splits,
         )
     files, counts = summary["files"], summary["windows"]
     print(f"{summary['folder']}")

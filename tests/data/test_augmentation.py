@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxaccomp.data.augmentation import CLOSED_HAT, CRASH, DRAWS, NONE, RIDE, Augmentation, augment
+from jaxaccomp.data.augmentation import CLOSED_HAT, CRASH, DRAWS, NONE, OPEN_HAT, RIDE, Augmentation, augment
 from jaxaccomp.errors import ConfigError
 
 
@@ -72,3 +72,15 @@ def test_a_nonsensical_setting_is_refused():
         Augmentation(drum_drop=1.5)
     with pytest.raises(ConfigError, match="transpositions must reach"):
         Augmentation(lowest_shift=2)
+
+
+def test_mixing_takes_hats_and_ride_of_the_other_song_and_nothing_else():
+    tokens, draws = windows(3)
+    others = np.random.default_rng(4).integers(0, 512, tokens.shape[:2]).astype(np.int16)
+    cymbals = 1 << CLOSED_HAT | 1 << OPEN_HAT | 1 << RIDE
+    mixed = augment(tokens, draws, Augmentation(lowest_shift=0, highest_shift=0, drum_mix=1.0), others)
+    assert np.array_equal(mixed[:, :, 2] & cymbals, others & cymbals)
+    assert np.array_equal(mixed[:, :, 2] & ~cymbals, tokens[:, :, 2] & ~cymbals)
+    assert np.array_equal(mixed[:, :, :2], tokens[:, :, :2])
+    some = augment(tokens, draws, Augmentation(lowest_shift=0, highest_shift=0, drum_mix=0.5), others)[:, :, 2]
+    assert 0.25 < (some == tokens[:, :, 2]).all(axis=1).mean() < 0.75

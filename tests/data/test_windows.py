@@ -218,3 +218,37 @@ def test_a_song_that_wants_too_much_memory_is_refused(corpus, tmp_path, monkeypa
     monkeypatch.setattr(staging, "fingerprints", lambda tokens: np.zeros(1 << 62, np.int8))
     staging.stage(staging.WindowsJob(str(corpus / "deep" / "song0.mid"), str(tmp_path / "a.npz"), WindowsConfig()))
     assert staging.Archive(tmp_path / "a.npz").entry["reason"] == "out-of-memory"
+
+
+def test_a_table_says_where_songs_go_and_their_versions_follow(corpus, tmp_path):
+    """Of a song listed for training and its version listed for the test, neither is trained on."""
+    table = tmp_path / "splits.csv"
+    rows = ["deep/song0.mid,validation", "deep/song2.mid,train", "zz-version-of-song2.mid,test", "gone.mid,train"]
+    table.write_text("title,path,split\n" + "".join(f"x,{row}\n" for row in rows))
+    flags = [str(corpus), "--out", str(tmp_path / "out"), "--splits", str(table), "--workers", "1"]
+    assert cli.main(["windows", *flags]) == 0
+    lines = ledger(tmp_path / "out")
+    assert lines["deep/song0.mid"]["split"] == "validation"
+    assert lines["deep/song2.mid"]["split"] == lines["zz-version-of-song2.mid"]["split"] == "test"
+    assert lines["deep/song1.mid"]["split"] == "train"
+    assert lines[f"{'f' * 32}.mid"]["split"] == "test"
+    assert shards.read_metadata(tmp_path / "out")["splits"]["files"] == 3
+    table.write_text(table.read_text().replace("song0.mid,validation", "song0.mid,test"))
+    assert cli.main(["windows", *flags]) == 1  # another division is another dataset
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,split\nx.mid,train\n", "no column path"),
+        ("path,split\ndeep/song0.mid,dev\n", "line 2: expected split train, validation or test, got 'dev'"),
+        ("path,split\ndeep/song0.mid,test\ndeep/song0.mid,train\n", "listed as train and as test"),
+        ("path,split\nnowhere/x.mid,train\n", "none of its 1 files is in the folder"),
+        ("", "an empty file"),
+    ],
+)
+def test_a_table_of_no_use_is_refused(text, said, corpus, tmp_path):
+    table = tmp_path / "splits.csv"
+    table.write_text(text)
+    with pytest.raises(DatasetError, match=said):
+        windows.build(corpus, tmp_path / "out", WindowsConfig(), engine=here, split_table=table)

@@ -1,9 +1,13 @@
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxaccomp.data import shards
+from jaxaccomp.data import windows as windows_data
 from jaxaccomp.errors import DatasetError
-from jaxaccomp.evaluation import heldout
+from jaxaccomp.evaluation import heldout, metrics
 from jaxaccomp.models import musicvae
 
 
@@ -63,4 +67,23 @@ def test_refusals(latents_folder, tmp_path):
     with pytest.raises(DatasetError, match="no split 'exam'; there are"):
         heldout.read(latents_folder, ("exam",))
     with pytest.raises(DatasetError, match="no finished dataset here"):
+        heldout.read(tmp_path)
+
+
+def test_windows_are_encoded_on_the_way(latents_folder, trios, tiny_params, tmp_path):
+    """The same windows give the same, as windows and as latents of the same encoder."""
+    folder = shards.folder_of(tmp_path, windows_data.NAME)
+    folder.mkdir(parents=True)
+    zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in windows_data.COLUMNS.items() if dtype is not str}
+    examples = [zeros | {"tokens": trios[row].astype(np.int16), "song": f"song{row // 5}"} for row in range(10)]
+    shards.write_shard(shards.shard_file(folder, windows_data.NAME, "test", 0, 1), windows_data.COLUMNS, examples)
+    lines = [{"song": f"song{number}", "split": "test", "windows": 5} for number in range(2)]
+    (folder / shards.SONGS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shards.write_metadata(folder, windows_data.NAME, windows_data.COLUMNS, {"test": [10]}, "test", {})
+    found = heldout.read(tmp_path, encode=metrics.encoder({"musicvae": tiny_params}, 4))
+    stored = heldout.read(latents_folder)
+    np.testing.assert_array_equal(found.tokens_NLP, stored.tokens_NLP)
+    np.testing.assert_allclose(found.mean_NZ, stored.mean_NZ, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.scale_NZ, stored.scale_NZ, rtol=1e-5, atol=1e-6)
+    with pytest.raises(DatasetError, match="holds no"):
         heldout.read(tmp_path)

@@ -42,7 +42,7 @@ def start(*arguments: object, devices: int = 2, **environment: str) -> subproces
         [sys.executable, str(HERE / "runner.py"), *map(str, arguments)],
         env={
             **os.environ,
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
             **environment,
         },

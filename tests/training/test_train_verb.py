@@ -1,4 +1,4 @@
-"""`train.py vae|surrogate` from the outside: folders, exit codes, resuming, what comes out."""
+"""`train.py vae|surrogate|joint` from the outside: folders, exit codes, resuming, what comes out."""
 
 import json
 
@@ -70,6 +70,25 @@ def test_a_surrogate_joins_the_vae_in_its_checkpoint(preset, vae, windows_folder
     assert set(params["surrogate"]) >= {"layer_0", "mean"}
 
 
+def test_joint_starts_from_scratch_or_from_a_checkpoint_and_leaves_both_models(vae, windows_folder, tmp_path):
+    command = ["joint", "--data", str(windows_folder), *SHORT]
+    scratch = tmp_path / "scratch"
+    assert cli.train([*command, "--workdir", str(scratch), *SIZES]) == 0
+    config, params = checkpoint.load(scratch / "checkpoint")
+    assert config.surrogate.sizes == config.musicvae.encoder_sizes == (4,)
+    assert cli.train([*command, "--workdir", str(tmp_path / "on"), "--checkpoint", str(scratch / "checkpoint")]) == 0
+    _, further = checkpoint.load(tmp_path / "on" / "checkpoint")
+    for model in ("musicvae", "surrogate"):
+        moved = np.abs(further[model]["mean"]["kernel"] - params[model]["mean"]["kernel"]).max()
+        assert 0 < moved < 0.1
+    wide = ["--workdir", str(tmp_path / "wide"), "--checkpoint", str(scratch / "checkpoint"), "--encoder-sizes", "7"]
+    assert cli.train([*command, *wide]) == 0
+    assert checkpoint.load(tmp_path / "wide" / "checkpoint")[0].surrogate.sizes == (7,)
+    lone = ["--workdir", str(tmp_path / "lone"), "--checkpoint", str(vae / "checkpoint")]
+    assert cli.train([*command, *lone]) == 0
+    assert checkpoint.load(tmp_path / "lone" / "checkpoint")[0].surrogate.sizes == (4,)
+
+
 def test_each_objective_has_its_own_data(vae, windows_folder, tmp_path, capsys):
     latents.build(windows_folder, vae / "checkpoint", tmp_path / "latents", batch_size=8, limit=1)
     paths = ["--workdir", str(tmp_path / "run"), "--data"]
@@ -109,7 +128,7 @@ def test_a_damaged_record_of_the_run_is_said(content, windows_folder, tmp_path, 
 
 
 def test_help_lists_every_setting(capsys):
-    for objective in ("vae", "surrogate"):
+    for objective in ("vae", "joint", "surrogate"):
         assert cli.train([objective, "--help"]) == 0
     text = capsys.readouterr().out
     assert all(flag in text for flag in ("--free-bits", "--decoder-weight", "--accumulation", "--precision"))

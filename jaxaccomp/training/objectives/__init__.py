@@ -11,6 +11,7 @@ from jaxaccomp.training.objectives.base import (
     nll_BP,
 )
 from jaxaccomp.training.objectives.guide import GuideObjective
+from jaxaccomp.training.objectives.joint import JointObjective
 from jaxaccomp.training.objectives.surrogate import SurrogateObjective, posterior_divergence_B, transpose
 from jaxaccomp.training.objectives.vae import VAEObjective, beta_at, vae_loss
 
@@ -18,6 +19,7 @@ __all__ = [
     "BIT",
     "Batch",
     "GuideObjective",
+    "JointObjective",
     "Metrics",
     "Objective",
     "SurrogateObjective",

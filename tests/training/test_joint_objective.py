@@ -1,0 +1,141 @@
+"""MusicVAE and its surrogate trained together: what the figures mean, and the loop's promises for them too."""
+
+import os
+import signal
+import socket
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runner
+from made_up import SMALL, tokens
+from test_loop import assert_equal, losses, start
+
+from jaxaccomp.config import ModelConfig
+from jaxaccomp.models import musicvae, surrogate
+from jaxaccomp.training import metrics_log
+from jaxaccomp.training.objectives import JointObjective, nll_BP
+from jaxaccomp.training.objectives.joint import measuring_noise_BZ, unit_mask_BH
+from jaxaccomp.training.recipe import JointRecipe
+
+CONFIG = ModelConfig(musicvae=SMALL, surrogate=surrogate.matching(SMALL))
+NEVER = (0.0, 0.0, 0.0)
+PLAIN = {"token_dropout": NEVER, "unit_dropout": NEVER, "encoder_token_dropout": NEVER, "encoder_unit_dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def params():
+    return JointObjective(CONFIG, JointRecipe()).initial(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return {"tokens": jnp.asarray(tokens(np.random.default_rng(3), 4), jnp.int32)}
+
+
+def kl(q, s):
+    """KL between diagonal normals, dimension by dimension, in float64."""
+    (m, a), (n, b) = ((np.asarray(x.mean_BZ, float), np.asarray(x.scale_BZ, float)) for x in (q, s))
+    return (np.log(b / a) + (a**2 + (m - n) ** 2) / (2 * b**2) - 0.5).sum(-1)
+
+
+def test_loss_is_nll_and_both_divergences_with_their_weights(params, batch):
+    recipe = JointRecipe(steps=10, beta=0.5, last_beta=1.0, prior_beta=0.3, free_bits=1.0, melody_weight=0.25, **PLAIN)
+    keys_B = jax.random.split(jax.random.key(1), 4)
+    loss, metrics = JointObjective(CONFIG, recipe).loss(params, None, batch, keys_B, jnp.asarray(5))
+    q = musicvae.encode(params["musicvae"], batch["tokens"])
+    s = surrogate.encode(params["surrogate"], batch["tokens"][..., 0])
+    eps_BZ = jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys_B])
+    logits = musicvae.logits(params["musicvae"], batch["tokens"], q.mean_BZ + q.scale_BZ * eps_BZ)
+    nll_P = np.asarray(nll_BP(logits, batch["tokens"])).mean(0)
+    excess = np.maximum(np.asarray(musicvae.kl_B(q)) - np.log(2), 0).mean()
+    expected = nll_P @ [0.25, 1, 1] + 0.75 * kl(q, s).mean() + 0.3 * excess
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert float(metrics["code_length"]) == pytest.approx(nll_P[1] + nll_P[2] + kl(q, s).mean(), rel=1e-5)
+
+
+def test_validation_is_the_code_length_of_the_band(params, batch):
+    objective = JointObjective(CONFIG, JointRecipe(**PLAIN))
+    means = {name: np.asarray(value).mean(0) for name, value in objective.measure(params, None, batch).items()}
+    summary = objective.summary(means)
+    parts = summary["nll_bass"] + summary["nll_drums"] + summary["kl_surrogate"]
+    assert summary["validation"] == pytest.approx(parts, rel=1e-6)
+    assert summary["nll_bass_surrogate"] > 0
+
+
+def test_measuring_draws_belong_to_the_window_not_to_the_batch(batch):
+    tokens_BLP = batch["tokens"]
+    whole, turned = measuring_noise_BZ(tokens_BLP, 3), measuring_noise_BZ(tokens_BLP[::-1], 3)
+    np.testing.assert_array_equal(whole, turned[::-1])
+    assert len(np.unique(np.asarray(whole))) == whole.size
+
+
+def test_silenced_units_keep_the_mean_and_differ_between_layers():
+    keys_B = jax.random.split(jax.random.key(0), 64)
+    one, other = (np.asarray(unit_mask_BH(keys_B, place, 256, 0.25)) for place in range(2))
+    assert set(np.unique(one)) == {0.0, np.float32(1 / 0.75)}
+    assert one.mean() == pytest.approx(1.0, abs=0.02)
+    assert (one != other).mean() == pytest.approx(2 * 0.25 * 0.75, abs=0.02)
+
+
+def test_unit_dropout_of_one_part_leaves_the_others(params, batch):
+    z_BZ = jnp.ones((4, 3))
+    plain = musicvae.logits(params["musicvae"], batch["tokens"], z_BZ)
+    masks = {"drums": [jnp.zeros((4, 6))]}
+    silent = musicvae.logits(params["musicvae"], batch["tokens"], z_BZ, unit_masks=masks)
+    np.testing.assert_array_equal(silent["bass"], plain["bass"])
+    bias_V = params["musicvae"]["decoder_drums"]["output"]["bias"]
+    np.testing.assert_allclose(silent["drums"], jnp.broadcast_to(bias_V, silent["drums"].shape), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def straight(windows_folder, tmp_path_factory):
+    """20 steps on 2 devices, without a break."""
+    workdir = tmp_path_factory.mktemp("joint")
+    runner.run(windows_folder, workdir, objective="joint")
+    return workdir
+
+
+def test_one_device_is_two(straight, windows_folder, tmp_path):
+    runner.run(windows_folder, tmp_path, devices=1, objective="joint")
+    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
+    one, two = (
+        next(x for x in metrics_log.read(d / "metrics.jsonl") if "validation" in x) for d in (tmp_path, straight)
+    )
+    assert one["validation"] == pytest.approx(two["validation"], rel=1e-5)
+
+
+def test_stopped_and_resumed_is_straight_bit_for_bit(straight, windows_folder, tmp_path, monkeypatch):
+    advance = metrics_log.MetricsLog.advance
+
+    def interrupted(self, step):
+        advance(self, step)
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics_log.MetricsLog, "advance", interrupted)
+        assert runner.run(windows_folder, tmp_path, objective="joint").stopped
+    runner.run(windows_folder, tmp_path, objective="joint")
+    assert_equal(tmp_path, straight)
+
+
+def test_two_processes_of_four_devices_are_one_of_two(straight, windows_folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    processes = [
+        start(
+            *(windows_folder, tmp_path, 20, 8, 0, "joint"),
+            devices=4,
+            JAX_COORDINATOR_ADDRESS=address,
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID=str(number),
+        )
+        for number in range(2)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=500)
+        assert process.returncode == 0, said
+    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
