@@ -157,7 +157,11 @@ class SurrogateRecipe(Recipe):
         "kl", "distance from the encoder's posterior: KL(encoder ‖ surrogate), or the squared error of the mean alone"
     )
     matching_weight: float = setting(1.0, "weight of that distance once the decoder has its say; 1 before")
-    decoder_weight: float = setting(1.0, "weight of the NLL of bass and drums through the frozen decoder; 0: none")
+    decoder_weight: float = setting(
+        0.0,
+        "weight of the NLL of bass and drums through the frozen decoder; 0: none, which keeps the guess a distribution "
+        "that can be drawn from (with a weight the mean hedges, and the bass falls silent)",
+    )
     decoder_from: float = setting(0.3, "share of the run after which the decoder has its say")
     token_dropout: tuple[float, ...] = setting(
         (0.2, 0.2, 0.3), "share of previous tokens hidden from the melody, bass and drum decoder"

@@ -60,7 +60,9 @@ def test_it_knows_64_windows_by_heart(latents_folder, vae, tmp_path):
 
 
 def test_the_decoder_has_its_say_from_its_step_on(latents_folder, vae, tmp_path):
-    recipe = SurrogateRecipe(steps=6, batch_size=8, decoder_from=0.5, log_every=1, evaluate_windows=8)
+    recipe = SurrogateRecipe(
+        steps=6, batch_size=8, decoder_weight=1.0, decoder_from=0.5, log_every=1, evaluate_windows=8
+    )
     measured = train(latents_folder, tmp_path, vae, recipe)
     lines = [line for line in metrics_log.read(tmp_path / "metrics.jsonl") if "distance" in line]
     assert [line["nll_bass"] > 0 for line in lines] == [False] * 3 + [True] * 3
