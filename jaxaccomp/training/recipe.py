@@ -105,25 +105,29 @@ class JointRecipe(VAERecipe):
     schedule: Literal["cosine", "trapezoid", "constant", "reference"] = setting(
         "trapezoid", "learning rate over the run; trapezoid stays level, then falls in a straight line to 0"
     )
+    cooldown: float = setting(0.5, "share of the run in which the trapezoid falls")
+    weight_decay: float = setting(0.01, "decoupled weight decay of kernels, per unit of learning rate")
     evaluate_every: int = setting(500, "steps between measurements on the validation split")
+    lowest_shift: int = setting(-3, "largest transposition of melody and bass downwards, semitones")
+    highest_shift: int = setting(3, "largest transposition of melody and bass upwards, semitones")
     beta: float = setting(0.5, "weight of KL(encoder ‖ surrogate) at the start")
     last_beta: float = setting(1.0, "weight of KL(encoder ‖ surrogate) at the end")
     prior_beta: float = setting(0.1, "weight of KL(encoder ‖ N(0, I)) above the free bits")
     free_bits: float = setting(160.0, "bits of KL(encoder ‖ N(0, I)) a window has for free")
-    melody_weight: float = setting(1.0, "weight of the melody's NLL; that of bass and of drums is 1")
+    melody_weight: float = setting(0.5, "weight of the melody's NLL; that of bass and of drums is 1")
     token_dropout: tuple[float, ...] = setting(
-        (0.2, 0.3, 0.5), "share of previous tokens hidden from the melody, bass and drum decoder"
+        (0.2, 0.2, 0.5), "share of previous tokens hidden from the melody, bass and drum decoder"
     )
     drum_drop: float = setting(0.0, "share of windows that lose their hats, and likewise ride, crash and toms")
     drum_swap: float = setting(0.3, "share of windows in which drums change places, as hat with ride, or the toms")
     drum_mix: float = setting(0.4, "share of windows whose hats and ride are those of another song")
     unit_dropout: tuple[float, ...] = setting(
-        (0.0, 0.2, 0.3), "share of units silenced throughout a window in each layer of the three decoders"
+        (0.0, 0.0, 0.2), "share of units silenced throughout a window in each layer of the three decoders"
     )
     encoder_token_dropout: tuple[float, ...] = setting(
-        (0.0, 0.1, 0.1), "share of melody, bass and drum tokens hidden from the encoder"
+        (0.0, 0.0, 0.0), "share of melody, bass and drum tokens hidden from the encoder"
     )
-    encoder_unit_dropout: float = setting(0.1, "share of the encoder's last outputs that are silenced")
+    encoder_unit_dropout: float = setting(0.0, "share of the encoder's last outputs that are silenced")
 
     def __post_init__(self) -> None:
         super().__post_init__()

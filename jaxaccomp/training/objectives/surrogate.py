@@ -36,9 +36,9 @@ class SurrogateObjective:
     """The surrogate encoder of a trained MusicVAE, whose parameters are the frozen ones.
 
     A guess that is only near the encoder's mean shrinks towards 0, where a decoder plays next to nothing. So the guess
-    is a distribution that must cover the encoder's (KL). With a `decoder_weight` the frozen decoder, later in a run, also
-    has to find the real bass and drums likely given its mean, or what is drawn from it; that lowers their NLL and makes
-    what is drawn play less.
+    is a distribution that must cover the encoder's (KL). With a `decoder_weight` the frozen decoder, later in a run,
+    also has to find the real bass and drums likely given its mean, or what is drawn from it; that lowers their NLL and
+    makes what is drawn play less.
     """
 
     def __init__(self, config: ModelConfig, recipe: SurrogateRecipe, start: Any = None):
