@@ -52,13 +52,11 @@ class Accompaniment:
     @property
     def melody_track(self) -> int | None:
         """The melody's track in `score`, where it may have another number than in the original."""
+        from jaxaccomp.report import pianoroll
+
         if self.original is None:
             return None
-        notes = self.original.track_notes(self.melody.track)[["start", "pitch"]].tolist()
-        for track in self.score.tracks:
-            if self.score.track_notes(track.index)[["start", "pitch"]].tolist() == notes:
-                return track.index
-        return None
+        return pianoroll.melody_track(self.original, self.melody.track, self.score)
 
     def write(self, path: str | PathLike) -> Path:
         """Writes the song with bass and drums to a MIDI file.

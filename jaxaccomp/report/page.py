@@ -115,7 +115,10 @@ def render(song: Contents, **sound: Any) -> str:
             number, _ = parts.setdefault((stem.role, stem.score.data), (len(parts), stem))
             names[stem.role] = f"s{number}"
         found.append(names)
-    sounds = {f"s{n}": audio.synthesize(stem.score, seconds=seconds, **sound) for n, stem in parts.values()}
+    sounds = {}
+    for number, stem in parts.values():
+        stereo = audio.synthesize(stem.score, seconds=seconds, **sound)
+        sounds[f"s{number}"] = stereo.mean(1, keepdims=True)  # half the memory, and what is stored in the end
     gain = audio.shared_gain([_mix([sounds[name] for name in names.values()]) for names in found])
     quality = segments.quality(seconds * len(sounds))
     encoded = {name: segments.encode(samples, gain, quality) for name, samples in sounds.items()}
@@ -178,10 +181,10 @@ def embed(data: Any) -> str:
 
 
 def _mix(parts: Sequence[np.ndarray]) -> np.ndarray:
-    total = np.zeros(len(parts[0]), np.float32)
+    total = np.zeros_like(parts[0])
     for part in parts:
-        total += part.mean(1)
-    return total[:, None]
+        total += part
+    return total
 
 
 def _source(version: Version, names: Mapping[str, str]) -> dict[str, Any]:

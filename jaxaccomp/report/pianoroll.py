@@ -55,6 +55,15 @@ def roles(score: Score, melody: int | None = None) -> dict[int, str]:
     return found
 
 
+def melody_track(original: Score, track: int, result: Score) -> int | None:
+    """The number that a track of an original has in a result that keeps it; None if it is not there."""
+    notes = original.track_notes(track)[["start", "pitch"]].tolist()
+    for candidate in result.tracks:
+        if result.track_notes(candidate.index)[["start", "pitch"]].tolist() == notes:
+            return candidate.index
+    return None
+
+
 def draw(
     score: Score,
     path: str | os.PathLike,
