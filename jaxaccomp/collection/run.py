@@ -8,6 +8,7 @@ What happens to a song lies in the files below this one: `inputs` names it, `son
 along, and the `manifest` remembers it. Nothing of all this changes a note: random keys are made of a song's content.
 """
 
+import dataclasses
 import os
 import shutil
 import time
@@ -27,11 +28,14 @@ from jaxaccomp.collection.decoders import DeviceDecoders
 from jaxaccomp.collection.inputs import Inputs
 from jaxaccomp.collection.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
 from jaxaccomp.collection.pipeline import Order, Pipeline, Timings
+from jaxaccomp.collection.reports import Reports
+from jaxaccomp.collection.reports import make as make_reports
 from jaxaccomp.collection.songfile import RETRIED, SongSettings
 from jaxaccomp.config import require, setting
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.processes import Workers
+from jaxaccomp.report import index as index_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,8 @@ def run(
     *,
     checkpoint: str | Path = "trio-small",
     options: PlayOptions | None = None,
+    reports: Reports | None = None,
+    quiet: bool = False,
     **play: Any,
 ) -> Summary:
     """Accompanies every song under `inputs`, into `out`, and writes `out/manifest.jsonl`.
@@ -120,6 +126,8 @@ def run(
         config: how to work; see `CollectionConfig`.
         checkpoint: name or path.
         options: how to play; together with a song's content it decides every note.
+        reports: what to make of the results; with pages, `out/index.html` lists all songs.
+        quiet: whether to hide the progress bars.
         play: fields of `PlayOptions`, in place of `options`.
 
     Raises:
@@ -143,16 +151,34 @@ def run(
         widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
         runtime.use_device_for_each_core(len(songs.names), widest >= lstm_scan.WIDE)
         load = partial(DeviceDecoders.on_all_devices, str(checkpoint), options, config.batch_size)
-        with tqdm(total=len(songs.names), unit="song", disable=None, smoothing=0.05) as bar:
+        with tqdm(total=len(songs.names), unit="song", disable=True if quiet else None, smoothing=0.05) as bar:
             ledger = _Ledger(book, songs, stamp, config.force, bar)
             engine = _on_a_cluster if config.beam_runner else _here
             timings = engine(config, settings, load, ledger)
         book.finish(songs.names)
         shutil.rmtree(settings.staging, ignore_errors=True)
         summary = _summary(book, songs, timings, ledger.fresh, time.monotonic() - start_s, config.strict)
+        if reports is not None and reports.any:
+            summary = _with_reports(summary, book, songs, out, config, reports, quiet)
     if count > 1:
         manifest.merge_into(manifest.shards(out), out)
+    if reports is not None and reports.pages is not None:
+        path = index_page.write(out, manifest.read(out / manifest.NAME), f"{songs.root.name}: bass and drums")
+        summary = dataclasses.replace(summary, text=f"{summary.text}\n  index   {path}")
     return summary
+
+
+def _with_reports(
+    summary: Summary, book: Manifest, songs: Inputs, out: Path, config: CollectionConfig, reports: Reports, quiet: bool
+) -> Summary:
+    entries = (entry for name in songs.names if (entry := book.entry(name)))
+    limits = {"time_limit_s": float(config.time_limit), "memory_limit_mib": config.memory_limit}
+    made, failures = make_reports(entries, songs.root, out, reports, workers=config.workers, quiet=quiet, **limits)
+    text = f"{summary.text}\n  reports of {made} songs"
+    for name, reason in list(failures.items())[:1]:
+        text += f"; {len(failures)} could not be made, such as that of {_shown(name)}: {reason}"
+    exit_code = max(summary.exit_code, int(bool(failures) and config.strict))
+    return dataclasses.replace(summary, text=text, exit_code=exit_code)
 
 
 def _here(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from jaxaccomp import remote
 from jaxaccomp.arrays import BAND, BARS
+from jaxaccomp.collection.reports import PAGES, Reports
 from jaxaccomp.collection.run import CollectionConfig
 from jaxaccomp.errors import CollectionError, UsageError
 from jaxaccomp.generate import song as songs
@@ -73,6 +74,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     show.add_argument(
         "--page", action="store_true", help="also write a listening page, DIR/song.html: open it in any browser"
     )
+    show.add_argument(
+        "--pages",
+        type=_pages,
+        metavar="N|NAME",
+        help=f"of a folder: how many songs get a page, or which, * for any letters (default: {PAGES}); index.html "
+        "lists them all",
+    )
     show.add_argument("--audio", action="store_true", help="also render sound, DIR/song.mp3")
     show.add_argument("--plot", action="store_true", help="also draw a piano roll, DIR/song.png")
     show.add_argument("--plot-original", action="store_true", help="the same, with the original above it")
@@ -103,6 +111,10 @@ def _play(arguments: argparse.Namespace, config: CollectionConfig, options: Play
     if arguments.demo or _is_single(arguments.inputs):
         return _play_one(arguments, options)
     return _play_collection(arguments, config, options)
+
+
+def _pages(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _is_single(inputs: Sequence[Path]) -> bool:
@@ -222,21 +234,35 @@ def _show(
 def _play_collection(arguments: argparse.Namespace, config: CollectionConfig, options: PlayOptions) -> int:
     if arguments.out is None:
         raise UsageError("a folder needs --out DIR, the folder of the results")
-    for flag in ("plot", "plot-original", "audio"):
-        if getattr(arguments, flag.replace("-", "_")):
-            raise UsageError(f"--{flag} is of a single song; `python -m jaxaccomp show` draws any MIDI files")
     if options.variations > 1:
         raise UsageError("--variations is of a single song; run a collection again with another --seed and --out")
     from jaxaccomp.collection import run as collection
 
+    pages = arguments.pages if arguments.page or arguments.pages is not None else None
+    source = shlex.join(map(str, arguments.inputs))
+    reports = Reports(
+        plots=arguments.plot or arguments.plot_original,
+        with_original=arguments.plot_original,
+        sounds=arguments.audio,
+        pages=PAGES if arguments.page and pages is None else pages,
+        settings=results.settings(arguments.checkpoint, options),
+        command=results.command(source, arguments.out, arguments.checkpoint, options, ["--page"]),
+    )
+    is_quiet = arguments.quiet or arguments.json
     summary = collection.run(
         arguments.inputs,
         arguments.out,
         config,
         checkpoint=arguments.checkpoint,
         options=options,
+        reports=reports,
+        quiet=is_quiet,
     )
-    print(summary.text)
+    if arguments.json:
+        reasons = [{"status": status, "code": code, "songs": n} for (status, code), n in summary.reasons.items()]
+        print(json.dumps({"songs": dict(summary.counts), "reasons": reasons, "figures": dict(summary.figures)}))
+    elif not is_quiet:
+        print(summary.text)
     if summary.exit_code:
         raise CollectionError(
             f"{summary.counts['failed']} of {sum(summary.counts.values())} songs failed; the manifest in "
