@@ -99,7 +99,7 @@ class GuideConfig:
     harmony_sizes: tuple[int, ...] = setting((256,), "units of each hidden layer of the pitch class expert")
     rhythm_sizes: tuple[int, ...] = setting((96,), "units of each hidden layer of the onset expert")
     harmony_weight: float = setting(1.25, "power of the pitch class expert when the bass is sampled")
-    rhythm_weight: float = setting(0.5, "power of the onset expert")
+    rhythm_weight: float = setting(1.0, "power of the onset expert")
 
     def __post_init__(self) -> None:
         _settle_layers(self, "harmony_sizes", "rhythm_sizes")
@@ -109,12 +109,29 @@ class GuideConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """Sizes of the critic that tells real bands from ours: boosted trees."""
+
+    trees: int = setting(240, "number of trees")
+    depth: int = setting(4, "questions from a tree's root to its leaves")
+    features: tuple[str, ...] = setting((), "what it asks about, names of `music.patterns`")
+
+    def __post_init__(self) -> None:
+        for name in ("trees", "depth"):
+            value = getattr(self, name)
+            require(_is_size(value), f"CriticConfig.{name} must be a positive whole number, got {value!r}")
+        require(self.depth <= 10, f"CriticConfig.depth must be at most 10, got {self.depth}")
+        object.__setattr__(self, "features", tuple(self.features))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What a checkpoint holds: a MusicVAE and, once trained, its surrogate, the guide of its bass and its critic."""
 
     musicvae: MusicVAEConfig
     surrogate: SurrogateConfig | None = None
     guide: GuideConfig | None = None
+    critic: CriticConfig | None = None
 
     def __post_init__(self) -> None:
         if self.surrogate is not None:

@@ -13,6 +13,7 @@ from os import PathLike
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 
@@ -20,7 +21,7 @@ from jaxaccomp import runtime
 from jaxaccomp.arrays import PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError
-from jaxaccomp.generate import latents, scoring
+from jaxaccomp.generate import guidance, latents, scoring
 from jaxaccomp.generate.batcher import Batcher, Decoded, PendingTake
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.generate.options import PlayOptions
@@ -196,7 +197,21 @@ class Accompanist:
             attempts_B,
             latents.toward_prior(attempts_B, options.candidates),
         )
-        return Decoded(self._sampler(z_BZ, keys_B, options.temperature, options.parts), z_BZ, *posterior)
+        return Decoded(self._decode(melody_BL, z_BZ, keys_B, options), z_BZ, *posterior)
+
+    def _decode(self, melody_BL: Any, z_BZ: Any, keys_B: Any, options: PlayOptions) -> Int[Array, "B L parts"]:
+        """Tokens of the parts asked for; a guided bass is decoded after the drums it is to go with."""
+        guided = options.guidance > 0 and self.config.guide is not None
+        heat = options.temperatures(guided)
+        if not guided or "bass" not in options.parts:
+            return self._sampler(z_BZ, keys_B, tuple(heat[part] for part in options.parts), options.parts)
+        drums_BL = self._sampler(z_BZ, keys_B, heat["drums"], ("drums",))[:, :, 0]
+        bias_BLV = guidance.of_rows(
+            self.config.guide, self.params["guide"], melody_BL, drums_BL, heat["bass"], options.guidance
+        )
+        bass_BL = self._sampler(z_BZ, keys_B, heat["bass"], ("bass",), bias={"bass": bias_BLV})[:, :, 0]
+        found = {"bass": bass_BL, "drums": drums_BL}
+        return jnp.stack([found[part] for part in options.parts], axis=-1)
 
     def __repr__(self) -> str:
         count = sum(array.size for array in jax.tree.leaves(self.params))
@@ -204,7 +219,7 @@ class Accompanist:
 
     def scorer(self, options: PlayOptions) -> TakeScorer:
         """What a decoded window is worth under these options."""
-        return scoring.make(options)
+        return scoring.make(options, self.config, self.params)
 
 
 def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None) -> Accompanist:

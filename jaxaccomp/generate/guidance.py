@@ -7,20 +7,21 @@ first bass note, so that every row depends on its own melody and drums alone, an
 That is why the drums are sampled first.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxaccomp.arrays import FIRST_NOTE_ON, LOWEST_PITCH, VOCABULARY
+from jaxaccomp.arrays import FIRST_NOTE_ON, LOWEST_PITCH, VOCABULARY, Params
+from jaxaccomp.config import GuideConfig
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.models import guide
 from jaxaccomp.models.lstm import AnyArray
 
 
 def bass_bias(
-    params: Mapping[str, Any],
+    params: Params,
     harmony_weight: float | Float[AnyArray, ""],
     rhythm_weight: float | Float[AnyArray, ""],
     melody_BL: Int[AnyArray, "B L"],
@@ -44,4 +45,28 @@ def bass_bias(
     return jnp.pad(temperature_B[:, None, None] * score_BLV, ((0, 0), (0, 0), (FIRST_NOTE_ON, 0)))
 
 
-bass_bias_of_block = blocks.jit(bass_bias)
+_of_block = blocks.jit(bass_bias)
+
+
+def of_rows(
+    config: GuideConfig,
+    params: Params,
+    melody_BL: Int[AnyArray, "B L"],
+    drums_BL: Int[AnyArray, "B L"],
+    temperature: float,
+    weight: float = 1.0,
+) -> Float[Array, "B L V"]:
+    """`bass_bias` of any number of rows, each the same in any batch; nothing waits for the device.
+
+    Args:
+        config: how much each expert is worth.
+        params: of the experts.
+        melody_BL: melody tokens.
+        drums_BL: tokens of the drums that are played.
+        temperature: at which the bass is going to be sampled.
+        weight: a factor on both experts; 0 is no guidance.
+    """
+    experts = functools.partial(
+        _of_block, params, np.float32(weight * config.harmony_weight), np.float32(weight * config.rhythm_weight)
+    )
+    return blocks.in_blocks(experts, melody_BL, drums_BL, np.full(len(melody_BL), temperature, np.float32))

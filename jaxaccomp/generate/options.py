@@ -23,8 +23,10 @@ from jaxaccomp.config import from_json, require, setting, to_json
 from jaxaccomp.errors import ConfigError
 
 TEMPERATURE = {"bass": 0.45, "drums": 0.25}
-"""Sampling temperature by part. Far below these the drummer repeats one bar and the bass falls silent, far
-above both get ragged; drums stand less heat than the bass."""
+"""Sampling temperature by part, without guidance. Far below these the drummer repeats one bar and the bass falls
+silent, far above both get ragged; drums stand less heat than the bass."""
+GUIDED_TEMPERATURE = {"bass": 0.7, "drums": 0.45}
+"""With guidance, which keeps a hotter bass to the chords."""
 
 _REVISION = 3
 """Of what the program plays; raised when the same song with the same settings would get other notes."""
@@ -36,13 +38,15 @@ _ORIGINAL = ("seed", "temperature", "parts", "keep", "melody", "spread", "dtype"
 class PlayOptions:
     """How to play. Everything that decides the notes, beside the song and the checkpoint.
 
-    `temperature` is one value for each of `parts` once an object is made, whatever it was made from.
+    `temperature` is one value for each of `parts` once an object is made, whatever it was made from, or None where it
+    was left to `temperatures`.
     """
 
     seed: int = setting(0, "another seed, another band", metavar="N")
     temperature: tuple[float, ...] | None = setting(
         None,
         "how adventurous: one value, or bass,drums; 0 always plays what is likeliest (default: "
+        f"{','.join(f'{GUIDED_TEMPERATURE[part]:g}' for part in BAND)}, without guidance "
         f"{','.join(f'{TEMPERATURE[part]:g}' for part in BAND)})",
         metavar="T[,T]",
     )
@@ -61,7 +65,13 @@ class PlayOptions:
     dtype: Literal["float32", "bfloat16"] = setting(
         "float32", "numbers that the model computes with; bfloat16 is for accelerators"
     )
-    candidates: int = setting(1, "how often each window is played to choose the best from", metavar="N", before=1)
+    guidance: float = setting(
+        1.0,
+        "weight of what melody and drums say of the bass's pitches and onsets, if the checkpoint has a guide; 0 is off",
+        metavar="X",
+        before=0.0,
+    )
+    candidates: int = setting(8, "how often each window is played to choose the best from", metavar="N", before=1)
     density: tuple[float, ...] = setting(
         (1.0, 1.0),
         "how many notes bass and drums play, as a share of what they would: one value, or bass,drums",
@@ -133,7 +143,9 @@ class PlayOptions:
             if "between" in field.metadata:
                 low, high = field.metadata["between"]
                 require(low <= value <= high, f"{field.name} must lie between {low} and {high}, got {value:g}")
-        object.__setattr__(self, "temperature", resolve_temperature(self.temperature, self.parts))
+        require(0 <= self.guidance < math.inf, f"guidance must be 0 or more, got {self.guidance}")
+        if self.temperature is not None:
+            object.__setattr__(self, "temperature", resolve_temperature(self.temperature, self.parts))
 
     @classmethod
     def of(cls, **settings: Any) -> "PlayOptions":
@@ -154,10 +166,22 @@ class PlayOptions:
         except ConfigError as error:
             raise ConfigError(str(error).removeprefix("setting: ")) from error
 
+    def temperatures(self, guided: bool) -> dict[str, float]:
+        """Sampling temperature of each part that can be played.
+
+        Args:
+            guided: whether the bass is guided: the checkpoint has a guide, and `guidance` is not 0.
+        """
+        default = GUIDED_TEMPERATURE if guided else TEMPERATURE
+        given = {} if self.temperature is None else dict(zip(self.parts, self.temperature, strict=True))
+        return {**default, **given}
+
     def digest(self) -> str:
         """16 hex digits that differ where notes may."""
         values = to_json(self)
         kept = {name: values[name] for name in _ORIGINAL}
+        if kept["temperature"] is None and not self.guidance:
+            kept["temperature"] = resolve_temperature(None, self.parts)
         for field in dataclasses.fields(self):
             if "before" in field.metadata and getattr(self, field.name) != field.metadata["before"]:
                 kept[field.name] = values[field.name]

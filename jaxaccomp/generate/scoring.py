@@ -6,13 +6,17 @@ kept (`selection`), whether a window is played again (`batcher`), what a take re
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxaccomp.arrays import BAND, Params
+from jaxaccomp.config import CriticConfig, ModelConfig
 from jaxaccomp.generate import coverage
 from jaxaccomp.generate.options import PlayOptions
+from jaxaccomp.models import critic
 
 TOTAL = "total"
 """What the best attempt has most of."""
@@ -46,7 +50,36 @@ def by_coverage(
     return {TOTAL: coverage_B, COVERAGE: coverage_B}
 
 
-def make(options: PlayOptions) -> TakeScorer:
-    """The scorer that these options ask for."""
-    del options
-    return by_coverage
+@dataclass(frozen=True)
+class ByCritic:
+    """A `TakeScorer`: log-odds that bass and drums are those of a real song, by the checkpoint's critic.
+
+    Attributes:
+        config: the critic's features and sizes.
+        params: its trees, as NumPy arrays.
+    """
+
+    config: CriticConfig
+    params: Params
+
+    def __call__(
+        self, melody_BL: Int[np.ndarray, "B L"], tokens_BLP: Int[np.ndarray, "B L parts"], parts: Sequence[str]
+    ) -> Scores:
+        """See `TakeScorer`; the parts must be both."""
+        order = [parts.index(part) for part in BAND]
+        windows_BLP = np.concatenate([melody_BL[:, :, None], tokens_BLP[:, :, order]], axis=2)
+        critic_B = critic.score(self.config, self.params, windows_BLP)
+        return {TOTAL: critic_B, "critic": critic_B, COVERAGE: coverage.bar_coverage(melody_BL, tokens_BLP, parts)}
+
+
+def make(options: PlayOptions, config: ModelConfig, params: Params) -> TakeScorer:
+    """The scorer that these options ask for.
+
+    Args:
+        options: how to play; the critic is asked only where there is something to choose and both parts are played.
+        config: of the checkpoint.
+        params: likewise; only the critic's are read.
+    """
+    if options.candidates == 1 or config.critic is None or set(options.parts) != set(BAND):
+        return by_coverage
+    return ByCritic(config.critic, {name: np.asarray(array) for name, array in params["critic"].items()})

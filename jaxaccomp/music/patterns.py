@@ -5,6 +5,8 @@ snare on the same beats in every bar, the fill at the end of four or eight, the 
 rhythm, and comes back to its notes. Each feature is a number a window; shares without meaning are 0.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -54,6 +56,12 @@ def features(windows_NLP: WindowTokens) -> dict[str, Float[np.ndarray, " N"]]:
 def table(windows_NLP: WindowTokens) -> Float[np.ndarray, "N F"]:
     """`features` as one array, a column for each of `NAMES`."""
     return np.stack(list(features(windows_NLP).values()), axis=1)
+
+
+def columns(windows_NLP: WindowTokens, names: Sequence[str]) -> Float[np.ndarray, "N F"]:
+    """Some of the features, in the order asked."""
+    found = features(windows_NLP)
+    return np.stack([found[name] for name in names], axis=1)
 
 
 def _melody(melody_NL: Int[np.ndarray, "N L"]) -> dict[str, np.ndarray]:

@@ -204,6 +204,28 @@ class GuideRecipe(Recipe):
         return Augmentation(lowest_shift=self.lowest_shift, highest_shift=self.highest_shift)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CriticRecipe:
+    """Settings of the critic's fit: what it learns from, and how."""
+
+    steps: int = setting(240, "trees; half of them against all draws, the others against what the first ones choose")
+    windows: int = setting(1_000, "melodies of the training split that are accompanied")
+    real_windows: int = setting(5_000, "real windows of the training split")
+    candidates: int = setting(8, "draws for each melody, to choose from")
+    refits: int = setting(2, "how often the critic is fitted again, on what it has chosen")
+    learning_rate: float = setting(0.08, "share of each tree's correction that counts")
+    depth: int = setting(4, "questions from a tree's root to its leaves")
+    batch_size: int = setting(64, "windows decoded at a time")
+    seed: int = setting(0, "number that all randomness derives from")
+    log_every: int = setting(20, "trees between lines of metrics.jsonl")
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "windows", "real_windows", "candidates", "depth", "batch_size", "log_every"):
+            require(getattr(self, field) > 0, f"CriticRecipe.{field} must be positive, got {getattr(self, field)}")
+        require(self.refits >= 0, f"CriticRecipe.refits must be 0 or more, got {self.refits}")
+        require(0 < self.learning_rate <= 1, f"CriticRecipe.learning_rate must be in (0, 1], got {self.learning_rate}")
+
+
 SWOPE2020 = SurrogateRecipe(
     steps=10_000,
     batch_size=16,

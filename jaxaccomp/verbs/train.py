@@ -23,6 +23,7 @@ from jaxaccomp.errors import TrainingError, UsageError
 from jaxaccomp.training.recipe import (
     PRESET_ALIASES,
     SURROGATE_PRESETS,
+    CriticRecipe,
     GuideRecipe,
     JointRecipe,
     Recipe,
@@ -44,7 +45,7 @@ IDENTITIES = {"data_fingerprint": "data", "musicvae_fingerprint": "musicvae"}
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of both objectives, from their settings."""
-    objectives = parser.add_subparsers(dest="objective", required=True, metavar="guide|joint|surrogate|vae")
+    objectives = parser.add_subparsers(dest="objective", required=True, metavar="critic|guide|joint|surrogate|vae")
     vae = objectives.add_parser("vae", help="train MusicVAE on a dataset of windows")
     _add_paths(vae, "dataset of trio windows, as `windows --out` wrote it")
     vae.add_argument(
@@ -77,6 +78,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add(joint, MusicVAEConfig, "sizes, over the checkpoint's or the preset's; the surrogate's are the encoder's")
     flags.add(joint, JointRecipe, "settings of the run")
+    critic = objectives.add_parser(
+        "critic", help="fit the critic that chooses among takes, on a dataset of windows and the checkpoint's own draws"
+    )
+    _add_paths(critic, "dataset of trio windows, as `windows --out` wrote it")
+    critic.add_argument(
+        "--checkpoint",
+        default="trio-small",
+        metavar="NAME|DIR",
+        help="whose takes are to be chosen among; train its guide before (default: trio-small)",
+    )
+    flags.add(critic, CriticRecipe, "settings of the fit")
     surrogate = objectives.add_parser("surrogate", help="train a surrogate encoder on a dataset of latents")
     _add_paths(surrogate, "dataset of latents, as `latents --out` wrote it")
     surrogate.add_argument(
@@ -125,6 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_names(arguments)
     if arguments.objective == "vae":
         recipe: Recipe = flags.build(VAERecipe, arguments, arguments.config)
+    elif arguments.objective == "critic":
+        recipe = flags.build(CriticRecipe, arguments, arguments.config)
     elif arguments.objective == "guide":
         recipe = flags.build(GuideRecipe, arguments, arguments.config)
     elif arguments.objective == "joint":
@@ -133,7 +147,9 @@ def run(arguments: argparse.Namespace) -> int:
         recipe = flags.build(SurrogateRecipe, arguments, arguments.config, SURROGATE_PRESETS[arguments.preset])
     runtime.join_processes()
     if arguments.owns_process:
-        runtime.restart_with_device_for_each_core(recipe.batch_size // recipe.accumulation)
+        runtime.restart_with_device_for_each_core(
+            recipe.batch_size // getattr(recipe, "accumulation", recipe.batch_size)
+        )
     runtime.use_compilation_cache()
     tracker.require(arguments.wandb)
     arguments.run = RunFolder(arguments.workdir)
@@ -145,7 +161,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace, recipe: Recipe) -> int:
-    return {"vae": _vae, "joint": _joint, "guide": _guide, "surrogate": _surrogate}[arguments.objective](
+    trainers = {"vae": _vae, "joint": _joint, "critic": _critic, "guide": _guide, "surrogate": _surrogate}
+    return trainers[arguments.objective](
         arguments, recipe
     )
 
@@ -166,6 +183,14 @@ def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
         )
 
     return _train(VAEObjective(model, recipe), recipe, arguments, settings, recipe.augmentation, None, export)
+
+
+def _critic(arguments: argparse.Namespace, recipe: CriticRecipe) -> int:
+    from jaxaccomp.training import critic
+
+    critic.run(arguments.checkpoint, arguments.data, arguments.run, recipe, dry_run=arguments.dry_run)
+    print(arguments.run / "checkpoint")
+    return 0
 
 
 def _guide(arguments: argparse.Namespace, recipe: GuideRecipe) -> int:
@@ -348,6 +373,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
         return
     kinds = {
         "vae": (MusicVAEConfig, VAERecipe),
+        "critic": (CriticRecipe,),
         "guide": (GuideConfig, GuideRecipe),
         "joint": (MusicVAEConfig, JointRecipe),
         "surrogate": (SurrogateConfig, SurrogateRecipe),
