@@ -13,7 +13,7 @@ RECIPE = CriticRecipe(steps=24, depth=3, candidates=4, windows=80, real_windows=
 def examples(seed=0):
     """Real windows lie near 0 in every feature; draws lie further up in the first one."""
     random = np.random.default_rng(seed)
-    drawn = random.normal(size=(80, 4, 3)) + [1.5, 0, 0]
+    drawn = random.normal((1.5, 0, 0), size=(80, 4, 3))
     return Examples(random.normal(size=(300, 3)), drawn)
 
 
