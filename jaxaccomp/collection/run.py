@@ -139,7 +139,7 @@ def run(
 
     start_s = time.monotonic()
     config = config or CollectionConfig()
-    options = options or PlayOptions.of(**play)
+    options = (options or PlayOptions.of(**play)).for_checkpoint(checkpoints.shapes(checkpoint)[0])
     stamp = {"checkpoint": checkpoints.fingerprint(checkpoint)[:16], "options": options.digest()}
     songs = inputs_.find(inputs, out)
     index, count = share = config.share()

@@ -119,7 +119,7 @@ class Accompanist:
         progress: Callable[[int], Any] | None = None,
     ) -> list[Accompaniment]:
         """`accompany`, once the melody is found."""
-        options = options or PlayOptions()
+        options = (options or PlayOptions()).for_checkpoint(self.config)
         takes = [
             PendingTake(song.melody_NL, song.fingerprint, variation, used_NL=song.used_NL)
             for variation in range(options.variations)
@@ -148,13 +148,14 @@ class Accompanist:
     ) -> None:
         """Decodes takes of any songs, or of single windows, as often as the options say, and keeps what scores best."""
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
+        options = options.for_checkpoint(self.config)
         batcher = Batcher(batch_size, self.scorer(options), options)
         for take in takes:
             batcher.add(take)
         told, windows = 0, sum(len(take.melody_NL) for take in takes)
         while (batch := batcher.next_batch(partial=True)) is not None:
             batcher.deliver(batch, self.play(*batch.rows, options=options).fetched())
-            settled = windows - sum(-(-take.missing // options.candidates) for take in takes)
+            settled = windows - sum(-(-take.missing // options.attempts) for take in takes)
             if progress is not None:
                 progress(settled - told)
             told = settled
@@ -181,7 +182,7 @@ class Accompanist:
             posterior: mean and standard deviation of the latents, if known; None: the surrogate guesses them.
             options: how to play; None: the defaults.
         """
-        options = options or PlayOptions()
+        options = (options or PlayOptions()).for_checkpoint(self.config)
         variations_B, attempts_B = (
             np.zeros_like(windows_B) if numbers_B is None else numbers_B for numbers_B in (variations_B, attempts_B)
         )
@@ -195,13 +196,13 @@ class Accompanist:
             windows_B,
             variations_B,
             attempts_B,
-            latents.toward_prior(attempts_B, options.candidates),
+            latents.toward_prior(attempts_B, options.attempts),
         )
         return Decoded(self._decode(melody_BL, z_BZ, keys_B, options), z_BZ, *posterior)
 
     def _decode(self, melody_BL: Any, z_BZ: Any, keys_B: Any, options: PlayOptions) -> Int[Array, "B L parts"]:
         """Tokens of the parts asked for; a guided bass is decoded after the drums it is to go with."""
-        guided = options.guidance > 0 and self.config.guide is not None
+        guided = options.guidance > 0
         heat = options.temperatures(guided)
         if not guided or "bass" not in options.parts:
             return self._sampler(z_BZ, keys_B, tuple(heat[part] for part in options.parts), options.parts)

@@ -173,8 +173,8 @@ class Batcher:
     def add(self, take: PendingTake) -> None:
         """Queues all windows of a song."""
         windows = np.arange(len(take.melody_NL), dtype=np.int32)
-        take.missing = len(windows) * self._options.candidates
-        for attempt in range(self._options.candidates):
+        take.missing = len(windows) * self._options.attempts
+        for attempt in range(self._options.attempts):
             self._fresh.add(take, windows, attempt)
 
     def next_batch(self, partial: bool = False) -> Batch | None:
@@ -202,8 +202,8 @@ class Batcher:
             rows = Decoded(*(array[here] for array in decoded))
             take.keep(windows, attempt, rows, {name: score_B[here] for name, score_B in scores.items()})
             take.missing -= len(windows)
-            times = max(attempt + 1, self._options.candidates)  # candidates may come back in any order
-            if times < self._options.candidates + self._options.retries:
+            times = max(attempt + 1, self._options.attempts)  # candidates may come back in any order
+            if times < self._options.attempts + self._options.retries:
                 settled = windows[take.times_decoded_N[windows] == times]
                 poor = settled[take.best(COVERAGE, settled) < 1]
                 if len(poor):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxaccomp.arrays import BAND
-from jaxaccomp.config import from_json, require, setting, to_json
+from jaxaccomp.config import ModelConfig, from_json, require, setting, to_json
 from jaxaccomp.errors import ConfigError
 
 TEMPERATURE = {"bass": 0.45, "drums": 0.25}
@@ -27,6 +27,9 @@ TEMPERATURE = {"bass": 0.45, "drums": 0.25}
 silent, far above both get ragged; drums stand less heat than the bass."""
 GUIDED_TEMPERATURE = {"bass": 0.7, "drums": 0.45}
 """With guidance, which keeps a hotter bass to the chords."""
+
+CANDIDATES = 8
+"""Attempts at each window, if there is a critic to choose among them: the knee of quality against time."""
 
 _REVISION = 3
 """Of what the program plays; raised when the same song with the same settings would get other notes."""
@@ -71,7 +74,12 @@ class PlayOptions:
         metavar="X",
         before=0.0,
     )
-    candidates: int = setting(8, "how often each window is played to choose the best from", metavar="N", before=1)
+    candidates: int | None = setting(
+        None,
+        f"how often each window is played to choose the best from (default: {CANDIDATES}, or 1 without a critic)",
+        metavar="N",
+        before=1,
+    )
     density: tuple[float, ...] = setting(
         (1.0, 1.0),
         "how many notes bass and drums play, as a share of what they would: one value, or bass,drums",
@@ -127,7 +135,9 @@ class PlayOptions:
         )
         require(0 <= self.spread < math.inf, f"spread must be 0 or more, got {self.spread}")
         require(self.variations >= 1, f"variations must be at least 1, got {self.variations}")
-        require(self.candidates >= 1, f"candidates must be at least 1, got {self.candidates}")
+        require(
+            self.candidates is None or self.candidates >= 1, f"candidates must be at least 1, got {self.candidates}"
+        )
         density = self.density * (2 if len(self.density) == 1 else 1)
         require(
             len(density) == 2 and all(0.25 <= factor <= 4 for factor in density),
@@ -165,6 +175,21 @@ class PlayOptions:
             return from_json(cls, settings, "setting")
         except ConfigError as error:
             raise ConfigError(str(error).removeprefix("setting: ")) from error
+
+    @property
+    def attempts(self) -> int:
+        """Candidates of each window; 1 where that was left to a checkpoint that is not known here."""
+        return self.candidates or 1
+
+    def for_checkpoint(self, config: ModelConfig) -> "PlayOptions":
+        """These options with what was left to the checkpoint settled, and without what it cannot do.
+
+        Args:
+            config: of the checkpoint.
+        """
+        candidates = self.candidates or (CANDIDATES if config.critic is not None else 1)
+        guidance = self.guidance if config.guide is not None else 0.0
+        return dataclasses.replace(self, candidates=candidates, guidance=guidance)
 
     def temperatures(self, guided: bool) -> dict[str, float]:
         """Sampling temperature of each part that can be played.

@@ -80,6 +80,6 @@ def make(options: PlayOptions, config: ModelConfig, params: Params) -> TakeScore
         config: of the checkpoint.
         params: likewise; only the critic's are read.
     """
-    if options.candidates == 1 or config.critic is None or set(options.parts) != set(BAND):
+    if options.attempts == 1 or config.critic is None or set(options.parts) != set(BAND):
         return by_coverage
     return ByCritic(config.critic, {name: np.asarray(array) for name, array in params["critic"].items()})

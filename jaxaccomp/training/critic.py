@@ -171,9 +171,8 @@ def _complete(tree: Any, depth: int, rate: float) -> tuple[np.ndarray, np.ndarra
         is_leaf = tree.children_left[node] < 0
         if not is_leaf:
             feature[at], threshold[at] = tree.feature[node], tree.threshold[node]
-        left, right = (node, node) if is_leaf else (tree.children_left[node], tree.children_right[node])
-        place(left, 2 * at + 1)
-        place(right, 2 * at + 2)
+        for side, children in enumerate((tree.children_left, tree.children_right)):
+            place(node if is_leaf else int(children[node]), 2 * at + 1 + side)
 
     place(0, 0)
     return feature, threshold, value
