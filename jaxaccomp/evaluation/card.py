@@ -7,6 +7,9 @@ import numpy as np
 
 from jaxaccomp.arrays import BAND
 from jaxaccomp.config import ModelConfig
+from jaxaccomp.evaluation import accompanied_table
+from jaxaccomp.evaluation.markdown import number as _number
+from jaxaccomp.evaluation.markdown import table as _table
 
 Report = Mapping[str, Any]
 
@@ -79,6 +82,8 @@ def summary(report: Report, baseline: Report | None = None) -> str:
         _latent_lines(report, baseline),
         _musicality_table(report, baseline),
     ]
+    if report.get("accompanied"):
+        pieces.append(accompanied_table.table(report["accompanied"], (baseline or {}).get("accompanied")))
     if report["sweep"]:
         pieces.append(_sweep_table(report))
     return "\n\n".join(pieces)
@@ -292,18 +297,6 @@ def _sweep_table(report: Report) -> str:
     return _table(["temperature bass, drums", "spread", *(MEASURE_NAMES[m] for m in shown), "overlap"], rows)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up as plain text, too."""
-    widths = [max(len(str(row[i])) for row in (columns, *rows)) for i in range(len(columns))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *rest = (str(cell) for cell in cells)
-        return "| " + " | ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) + " |"
-
-    rule = "| " + " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]) + " |"
-    return "\n".join([line(columns), rule, *map(line, rows)])
-
-
 def _gap(report: Report, part: str) -> str | None:
     if report["gap_closed"] is None or report["gap_closed_interval"][part] is None:
         return None
@@ -313,12 +306,6 @@ def _gap(report: Report, part: str) -> str | None:
 
 def _maybe(value: float | None, form: str = "{:.3f}") -> str | None:
     return None if value is None else form.format(value)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _setting(value: Any) -> str:

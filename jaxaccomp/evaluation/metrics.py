@@ -25,7 +25,7 @@ from jaxtyping import Array
 from jaxaccomp.arrays import BAND, STEPS
 from jaxaccomp.config import ModelConfig, SurrogateConfig
 from jaxaccomp.errors import DatasetError
-from jaxaccomp.evaluation import agreement, likelihood, performance
+from jaxaccomp.evaluation import accompanied, agreement, likelihood, performance
 from jaxaccomp.evaluation.code_length import code_length
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.evaluation.likelihood import Likelihood
@@ -87,7 +87,7 @@ def evaluate(
         `agreement`; `code_length`, see there, null without a surrogate that predicts a scale; `reconstruction`, what
         argmax decoding of the encoder's mean gets right; `statistics` [source or `real` or `real_shuffled`][measure],
         see `musicality`; `overlap` [source][measure]; `sweep`, the surrogate's statistics at each temperature and
-        spread.
+        spread; `accompanied`, see `accompanied.report`.
 
     Raises:
         DatasetError: the latents are of another size than the model's.
@@ -123,6 +123,9 @@ def evaluate(
         **performance.compare(band, some, some_latents, settings.temperatures[0]),
         "sweep": _sweep(band, some, some_guess, settings),
     }
+    report["accompanied"] = guess and accompanied.report(
+        config, params, some, seed=settings.seed, batch_size=settings.batch_size, progress=progress
+    )
     report["seconds"] = round(time.perf_counter() - start_s, 1)
     return report
 
@@ -132,13 +135,12 @@ def encoder(params: Mapping[str, Any], batch_size: int = 64) -> Callable[[np.nda
     return lambda tokens_NLP: _batched(_ENCODE, params["musicvae"], batch_size, tokens_NLP)
 
 
-def work(heldout: Heldout, settings: Settings, has_surrogate: bool) -> int:
-    """Windows that `evaluate` is going to decode, for a progress bar."""
+def work(heldout: Heldout, settings: Settings, has_surrogate: bool, ways: int = 1) -> int:
+    """Windows that `evaluate` is going to decode, for a progress bar; `ways` as of `accompanied.ways`."""
     sources = len(SOURCES) - (0 if has_surrogate else 2)
     tried = len(settings.temperatures) * len(settings.spreads) if has_surrogate else 0
-    return (sources + has_surrogate) * len(heldout) + (sources + 1 + (tried if tried > 1 else 0)) * min(
-        settings.samples, len(heldout)
-    )
+    sampled = sources + 1 + (tried if tried > 1 else 0) + (ways if has_surrogate else 0)
+    return (sources + has_surrogate) * len(heldout) + sampled * min(settings.samples, len(heldout))
 
 
 def _surrogate(config: ModelConfig, params: Mapping[str, Any], heldout: Heldout, batch_size: int) -> Posterior | None:

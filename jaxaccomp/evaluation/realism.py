@@ -33,12 +33,24 @@ def describe(windows_NLP: WindowTokens, real_NLP: WindowTokens, song_N: Int[np.n
         songs.
     """
     ours_NM, real_NM = measures.table(windows_NLP), measures.table(real_NLP)
-    is_real = np.array_equal(windows_NLP, real_NLP)
-    few = len(np.unique(song_N)) < FOLDS
     return {
         "measures": dict(zip(measures.NAMES, map(float, ours_NM.mean(0)), strict=True)),
-        "distance": measures.distance(ours_NM, real_NM),
-        "auc": None if is_real or few else auc(ours_NM, real_NM, melody_context(real_NLP), song_N),
+        **figures(ours_NM, real_NM, windows_NLP, real_NLP, song_N),
+    }
+
+
+def figures(
+    ours_NF: Float[np.ndarray, "N F"],
+    real_NF: Float[np.ndarray, "N F"],
+    windows_NLP: WindowTokens,
+    real_NLP: WindowTokens,
+    song_N: Int[np.ndarray, " N"],
+) -> dict[str, float | None]:
+    """`distance` and `auc` of `describe`, over any features of the same windows."""
+    untold = np.array_equal(windows_NLP, real_NLP) or len(np.unique(song_N)) < FOLDS
+    return {
+        "distance": measures.distance(ours_NF, real_NF),
+        "auc": None if untold else auc(ours_NF, real_NF, melody_context(real_NLP), song_N),
     }
 
 

@@ -235,3 +235,5 @@ def _mean(where_NL: np.ndarray, value_NL: np.ndarray) -> np.ndarray:
 
 NAMES = tuple(features(np.zeros((1, STEPS, 3), np.int32)))
 """Names of all features, in the order of `table`'s columns."""
+OF_MELODY = tuple(_melody(np.zeros((1, STEPS), np.int32)))
+"""Those that describe the melody alone: they tell no accompaniment from another, but what suits it."""

@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from jaxaccomp.evaluation import heldout, metrics
+    from jaxaccomp.evaluation import accompanied, heldout, metrics
     from jaxaccomp.weights import checkpoint
 
     splits = [split.strip() for split in arguments.split.split(",") if split.strip()]
@@ -109,7 +109,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if len(windows) < windows.available:
         print(f"measuring {len(windows):,} of {windows.available:,} windows; --limit 0 takes all", file=sys.stderr)
-    total = metrics.work(windows, settings, params["surrogate"] is not None)
+    total = metrics.work(windows, settings, params["surrogate"] is not None, accompanied.ways(config))
     with tqdm(total=total, unit="window", disable=None, file=sys.stderr) as bar:
         report = metrics.evaluate(config, params, windows, settings, bar.update)
     if not report["latents_are_this_encoders"]:
