@@ -96,7 +96,7 @@ def _fingerprint(number: int) -> UInt32[np.ndarray, "2"]:
 
 def _unchosen(
     windows_NLP: WindowTokens, real_NLP: WindowTokens, song_N: np.ndarray, told: tuple[str, ...]
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Distance and AUC over the patterns that no choice was made by."""
     names = [name for name in patterns.NAMES if name not in (*told, *patterns.OF_MELODY)]
     ours_NF, real_NF = patterns.columns(windows_NLP, names), patterns.columns(real_NLP, names)

@@ -49,7 +49,7 @@ def test_report_has_every_way_of_playing_beside_real_songs(report, whole_model):
     assert report["sources"]["default"]["unchosen"]["features"] == told
 
 
-def test_fast_is_one_draw_of_the_model_without_guide_and_critic(report, tiny_model, whole_model, heldout):
+def test_fast_is_one_draw_of_the_model_without_guide_and_critic(tiny_model, whole_model, heldout):
     melody_NL = heldout.tokens_NLP[:3, :, 0]
     plain = accompanied.accompany(Accompanist(*tiny_model), melody_NL, PlayOptions())
     quick = accompanied.accompany(Accompanist(*whole_model), melody_NL, PlayOptions(**fast()))
