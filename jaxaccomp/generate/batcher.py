@@ -218,7 +218,7 @@ class Batcher:
     def _scored_tokens(self, batch: Batch, decoded: Decoded) -> Int[np.ndarray, "B L parts"]:
         """The tokens as they will be played: where candidates compete, only at the steps that the song's bars have."""
         tokens_BLP = np.asarray(decoded.tokens_BLP)
-        if self._options.candidates == 1 or all(take.used_NL is None for take, _, _ in batch.slices):
+        if self._options.attempts == 1 or all(take.used_NL is None for take, _, _ in batch.slices):
             return tokens_BLP
         tokens_BLP, at = tokens_BLP.copy(), 0
         for take, windows, _ in batch.slices:

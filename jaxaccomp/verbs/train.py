@@ -162,9 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _dispatch(arguments: argparse.Namespace, recipe: Recipe) -> int:
     trainers = {"vae": _vae, "joint": _joint, "critic": _critic, "guide": _guide, "surrogate": _surrogate}
-    return trainers[arguments.objective](
-        arguments, recipe
-    )
+    return trainers[arguments.objective](arguments, recipe)
 
 
 def _vae(arguments: argparse.Namespace, recipe: VAERecipe) -> int:
