@@ -167,7 +167,8 @@ class PlayOptions:
         settings = dict(settings)
         if "parts" in settings:
             settings["parts"] = _parts(settings["parts"])
-        for name, default in (("temperature", TEMPERATURE), ("density", dict.fromkeys(BAND, 1.0))):
+        usual = GUIDED_TEMPERATURE if settings.get("guidance", True) else TEMPERATURE
+        for name, default in (("temperature", usual), ("density", dict.fromkeys(BAND, 1.0))):
             if settings.get(name) is not None:
                 parts = settings.get("parts", BAND) if name == "temperature" else BAND
                 settings[name] = _for_each_part(name, settings[name], parts, default)

@@ -1,7 +1,10 @@
 """Every setting of playing has one home, and collections begun before it are not begun again."""
 
+import dataclasses
+
 import pytest
 
+from jaxaccomp.config import PRESETS, CriticConfig, GuideConfig, ModelConfig
 from jaxaccomp.errors import ConfigError
 from jaxaccomp.generate.options import PlayOptions, fast
 
@@ -29,7 +32,24 @@ def test_of_takes_one_temperature_or_one_for_each_part(temperature, expected):
 
 
 def test_temperatures_follow_the_order_of_the_parts():
-    assert PlayOptions(parts=("drums", "bass")).temperature == (0.25, 0.45)
+    assert PlayOptions(parts=("drums", "bass"), temperature=(0.1, 0.2)).temperatures(False)["drums"] == 0.1
+
+
+def test_temperatures_left_open_are_hotter_where_the_bass_is_guided():
+    options = PlayOptions(parts=("drums",), temperature=(0.1,))
+    assert PlayOptions().temperature is None
+    assert PlayOptions().temperatures(guided=False) == {"bass": 0.45, "drums": 0.25}
+    assert options.temperatures(guided=True) == {"bass": 0.7, "drums": 0.1}
+
+
+def test_what_is_left_to_the_checkpoint_depends_on_its_guide_and_critic():
+    plain = ModelConfig(musicvae=PRESETS["tiny"])
+    whole = dataclasses.replace(plain, guide=GuideConfig(), critic=CriticConfig())
+    settled = PlayOptions().for_checkpoint(whole)
+    assert (settled.candidates, settled.guidance) == (8, 1.0)
+    assert settled.for_checkpoint(whole) == settled
+    assert PlayOptions().for_checkpoint(plain).digest() == PlayOptions(**fast()).digest()
+    assert PlayOptions(candidates=3).for_checkpoint(plain).candidates == 3
 
 
 def test_of_names_a_setting_that_there_is_not():
@@ -42,8 +62,9 @@ def test_of_names_a_setting_that_there_is_not():
     [
         ({"parts": "bass"}, "parts", ("bass",)),
         ({"parts": "drums, bass"}, "parts", ("drums", "bass")),
-        ({"temperature": {"bass": 0.9}}, "temperature", (0.9, 0.25)),
-        ({"temperature": {"bass": 0.9}, "parts": "drums"}, "temperature", (0.25,)),
+        ({"temperature": {"bass": 0.9}}, "temperature", (0.9, 0.45)),
+        ({"temperature": {"bass": 0.9}, "guidance": 0}, "temperature", (0.9, 0.25)),
+        ({"temperature": {"bass": 0.9}, "parts": "drums"}, "temperature", (0.45,)),
         ({"density": {"drums": 2}}, "density", (1.0, 2.0)),
     ],
 )
