@@ -5,10 +5,11 @@ import os
 import stat
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-MIDI_SUFFIXES = (".mid", ".midi", ".rmi")
+MIDI_SUFFIXES = (".mid", ".midi", ".smf", ".kar", ".rmi")
 """Endings of MIDI files, in any letter case."""
 
 _LONGEST_STEM = 40
@@ -57,7 +58,7 @@ def identity(path: str | os.PathLike) -> Identity | None:
 
 
 def find_midi(
-    folder: str | os.PathLike, left_out: str | os.PathLike | None = None
+    folder: str | os.PathLike, left_out: str | os.PathLike | None = None, passed_over: Counter[str] | None = None
 ) -> Iterator[tuple[str, os.stat_result | None]]:
     """Everything below a folder that is called like a MIDI file, at any depth, in no order.
 
@@ -66,6 +67,8 @@ def find_midi(
     Args:
         folder: where to search.
         left_out: a folder that is passed over, under any name.
+        passed_over: counts the files that are called otherwise, by their ending in small letters; hidden ones do not
+            count.
 
     Yields:
         Path, which begins with `folder`, and status; a folder may be called so, too. The status is None where there is
@@ -91,6 +94,8 @@ def find_midi(
                 status = None
             if name.lower().endswith(MIDI_SUFFIXES):
                 yield path, status
+            elif passed_over is not None and status is not None and stat.S_ISREG(status.st_mode) and name[0] != ".":
+                passed_over[os.path.splitext(name)[1].lower()] += 1
             if status is not None and stat.S_ISDIR(status.st_mode):
                 waiting.append((path, (*above, here)))
 

@@ -33,7 +33,7 @@ BANNED = {
 }
 """Word → what the field calls it."""
 
-ALLOWED = {"demos": {"tune", "tunes"}, "music": {"tune", "played", "heard", "playing"}}
+ALLOWED = {"demos": {"tune", "tunes"}}
 """A demo is a tune: a melody with its chords and form."""
 
 SHARED_CLASSES: set[str] = set()

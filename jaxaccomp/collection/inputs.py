@@ -1,8 +1,9 @@
 """Which songs a collection holds, what each is called, and where its result goes."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxaccomp import files
@@ -21,12 +22,14 @@ class Inputs:
         names: sorted, unique, with `/` between folders; the `input` of the manifest.
         renamed: output of the few names whose own place is taken by another song.
         named: names of the files that were given one by one.
+        passed_over: how many files of the folders are not called like MIDI files, by ending.
     """
 
     root: Path
     names: list[str]
     renamed: dict[str, str]
     named: frozenset[str]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """Where the song is."""
@@ -58,18 +61,26 @@ def find(inputs: Sequence[Path], out: Path) -> Inputs:
     else:
         root = Path(os.path.commonpath([path if path in folders else path.parent for path in anchored]))
     named = frozenset(_name(path, root) for path in anchored if path not in folders)
-    names = set(named)
+    names, passed_over = set(named), Counter[str]()
     for folder in folders:
-        names.update(_name(Path(path), root) for path, _ in files.find_midi(folder, left_out=out))
+        names.update(_name(Path(path), root) for path, _ in files.find_midi(folder, out, passed_over))
     if not names:
         where = ", ".join(map(str, inputs))
         raise CollectionError(
             f"{where}: no song found; expected files named {', '.join('*' + s for s in MIDI_SUFFIXES)}"
+            + (f", got {told_passed_over(passed_over)}" if passed_over else "")
         )
     ordered = sorted(names)
-    songs = Inputs(root, ordered, _collisions(ordered), named)
+    songs = Inputs(root, ordered, _collisions(ordered), named, passed_over)
     _refuse_overwriting(songs, out)
     return songs
+
+
+def told_passed_over(passed_over: Mapping[str, int]) -> str:
+    """How many files of which endings, the most frequent first."""
+    ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    endings = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in ordered[:6])
+    return endings + (f", and {sum(count for _, count in ordered[6:])} of other kinds" if len(ordered) > 6 else "")
 
 
 def _anchored(path: Path) -> Path:

@@ -137,7 +137,7 @@ def report(task: _Task) -> str | None:
     try:
         original = midi.read(task.source)
         takes = [midi.read(path) for path in task.results]
-        tracks = [pianoroll.melody_track(original, task.choice.track, take) for take in takes]
+        tracks = [pianoroll.melody_tracks(original, task.choice.tracks, take) for take in takes]
         for file, take, track in zip(task.plots, takes, tracks, strict=False):
             above = original if task.reports.with_original else None
             pianoroll.draw(take, file, original=above, melody=track, title=file.stem)
@@ -158,7 +158,7 @@ def _contents(task: _Task, original: midi.Score, takes: Sequence[midi.Score], tr
     rows = zip(names, takes, tracks, task.results, task.scores, strict=True)
     return page.Contents(
         title=task.source.stem,
-        original=page.Version(name="Original", score=original, melody=task.choice.track, file=task.source.name),
+        original=page.Version(name="Original", score=original, melody=task.choice.tracks, file=task.source.name),
         choice=task.choice,
         takes=[
             page.Version(name=name, score=take, melody=track, file=path.name, scores=scores)
@@ -191,7 +191,7 @@ def _tasks(entries: Iterable[Entry], root: Path, out: Path, reports: Reports) ->
             _Task(
                 root / name,
                 results,
-                Choice(melody["track"], melody["why"]),
+                Choice(melody["track"], melody["why"], tuple(melody.get("joined", ()))),
                 (scores,) * len(results),
                 tuple(plots) if reports.plots and not all(_is_newer(plot, made_ns) for plot in plots) else (),
                 tuple(sounds) if reports.sounds and not all(_is_newer(sound, made_ns) for sound in sounds) else (),

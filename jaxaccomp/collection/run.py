@@ -50,7 +50,7 @@ class CollectionConfig:
     force: bool = setting(
         False, "do every song again, also those that are done; of one song, replace other music of the same name"
     )
-    strict: bool = setting(False, "exit with 1 if any file failed")
+    strict: bool = setting(False, "refuse damaged files instead of mending them; exit with 1 if any file failed")
     time_limit: float = setting(60.0, "seconds a worker may spend on one file")
     memory_limit: int = setting(1024, "MiB a worker may take for one file")
     beam_runner: str | None = setting(None, "run as an Apache Beam pipeline on this runner, e.g. FlinkRunner")
@@ -119,9 +119,9 @@ def run(
     """Accompanies every song under `inputs`, into `out`, and writes `out/manifest.jsonl`.
 
     Args:
-        inputs: folders (searched for .mid, .midi and .rmi in any letter case, at any depth) and files. A song's name in
-            the manifest, and its place under `out`, is its path relative to the folder, or with several inputs to the
-            deepest folder that holds them all.
+        inputs: folders (searched for .mid, .midi, .smf, .kar and .rmi in any letter case, at any depth) and files. A
+            song's name in the manifest, and its place under `out`, is its path relative to the folder, or with several
+            inputs to the deepest folder that holds them all.
         out: folder of the results; made if need be, locked while the run lasts.
         config: how to work; see `CollectionConfig`.
         checkpoint: name or path.
@@ -145,14 +145,14 @@ def run(
     index, count = share = config.share()
     with Manifest(out / manifest.shard_name(index, count)) as book:
         place = Path(os.path.realpath(out))
-        settings = SongSettings(place, place / f".staging-{index}-of-{count}", options, share)
+        settings = SongSettings(place, place / f".staging-{index}-of-{count}", options, share, config.strict)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
         widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
         runtime.use_device_for_each_core(len(songs.names), widest >= lstm_scan.WIDE)
         load = partial(DeviceDecoders.on_all_devices, str(checkpoint), options, config.batch_size)
         with tqdm(total=len(songs.names), unit="song", disable=True if quiet else None, smoothing=0.05) as bar:
-            ledger = _Ledger(book, songs, stamp, config.force, bar)
+            ledger = _Ledger(book, songs, stamp, config.force, config.strict, bar)
             engine = _on_a_cluster if config.beam_runner else _here
             timings = engine(config, settings, load, ledger)
         book.finish(songs.names)
@@ -215,9 +215,9 @@ def _on_a_cluster(
 class _Ledger:
     """Between the manifest and the conveyor: what there is to do, and what was done."""
 
-    def __init__(self, book: Manifest, songs: Inputs, stamp: Entry, force: bool, bar: tqdm):
+    def __init__(self, book: Manifest, songs: Inputs, stamp: Entry, force: bool, strict: bool, bar: tqdm):
         self.fresh = 0
-        self._book, self._songs, self._stamp, self._bar = book, songs, stamp, bar
+        self._book, self._songs, self._stamp, self._strict, self._bar = book, songs, stamp, strict, bar
         if force:
             book.forget()
 
@@ -226,13 +226,16 @@ class _Ledger:
         for name in self._songs.names:
             entry, output = self._book.entry(name), self._songs.output(name)
             settled = entry is not None and self._is_ours(entry) and entry["code"] not in RETRIED
+            if settled and (entry.get("repaired") if self._strict else entry.get("strict")):
+                settled = False  # what one run mended, another refuses, and the other way round
             if settled and entry["status"] == DONE:
                 settled = entry["outputs"] == [output] and bool(self._book.results(name))
             yield Order(name, self._songs.path(name), output, entry["sha256"] if settled else None)
 
     def settle(self, entry: Entry) -> None:
         """Writes a song's fate down."""
-        self._book.append({**entry, **self._stamp})
+        refused = {"strict": True} if self._strict and entry["status"] == FAILED else {}
+        self._book.append({**entry, **self._stamp, **refused})
         self.fresh += 1
         self._bar.update()
 
@@ -276,6 +279,10 @@ def _summary(book: Manifest, songs: Inputs, timings: Timings, fresh: int, elapse
         + (f" ({len(entries) - fresh} of them settled before)" if fresh < len(entries) else "")
     ]
     lines += [f"  {status:8}{code:20}{number:8}" for (status, code), number in sorted(reasons.items())]
+    mended = sum(bool(entry.get("repaired")) for name in songs.names if (entry := book.entry(name)))
+    lines += [f"  mended  {mended} damaged files were mended; the manifest says how"] if mended else []
+    if songs.passed_over:
+        lines.append(f"  passed over, being called otherwise: {inputs_.told_passed_over(songs.passed_over)}")
     if fresh:
         lines += [
             f"  speed   {figures['songs_per_s']:.1f} songs/s, {figures['windows_per_s']:.1f} windows/s"

@@ -38,12 +38,14 @@ class SongSettings:
         staging: folder on the same disk where files are made before they are moved to their place.
         options: how to play.
         share: (index, count): the share of the collection that is done here.
+        strict: whether damaged files are refused.
     """
 
     out: Path
     staging: Path
     options: PlayOptions = field(default_factory=PlayOptions)
     share: tuple[int, int] = (0, 1)
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def read(path: str, name: str, settings: SongSettings, known: str | None) -> Rea
             return None
         if digest == known:
             return UNCHANGED
-        song = prepare(midi.read(data), settings.options)
+        song = prepare(midi.read(data, strict=settings.strict), settings.options)
     except (OSError, MidiError) as error:
         if digest is None and not _is_mine(hashlib.sha256(os.fsencode(name)).hexdigest(), settings.share):
             return None
@@ -218,10 +220,14 @@ def _verdict(error: OSError | MidiError, digest: str | None, seconds: float) -> 
 
 def _facts(song: Song) -> dict[str, Any]:
     score, track = song.score, song.score.tracks[song.choice.track]
-    grid = Grid.of(score, int(score.track_notes(track.index)["end"].max()))
-    return {
-        "melody": {"track": track.index, "name": track.name, "why": song.choice.reason},
+    grid = Grid.of(score, int(score.notes_of(song.choice.tracks)["end"].max()))
+    melody_facts: dict[str, Any] = {"track": track.index, "name": track.name, "why": song.choice.reason}
+    if song.choice.joined:
+        melody_facts["joined"] = list(song.choice.joined)
+    facts: dict[str, Any] = {
+        "melody": melody_facts,
         "metres": list(dict.fromkeys(f"{metre['numerator']}/{metre['denominator']}" for metre in score.metres)),
         "bars": int(grid.opens_bar.sum()),
         "windows": len(song.melody_NL),
     }
+    return facts | ({"repaired": list(score.repaired)} if score.repaired else {})

@@ -94,7 +94,7 @@ def _windows(job: WindowsJob) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     from jaxaccomp.music import midi, trio  # here, so that who only wants the settings need not wait
 
-    score = midi.read(job.file)
+    score = midi.read(job.file, strict=True)
     trios = list(trio.trios(score))
     if not trios:
         parts = "melody (program 0-31), bass (32-39) and drums"

@@ -61,7 +61,9 @@ class PlayOptions:
     )
     variations: int = setting(1, "takes of a single song", metavar="K", is_for_one_song=True)
     melody: str | int = setting(
-        "default", "the melody's track, by number or name, or the rule that finds it: default, magenta", metavar="TRACK"
+        "default",
+        "the melody's track, by number or name, several as A,B, or the rule that finds it: default, magenta",
+        metavar="TRACK",
     )
     keep: Literal["melody", "all"] = setting("melody", "what stays of the original: its melody, or every track")
     parts: tuple[str, ...] = setting(BAND, "which parts to play", has_own_flag=True)

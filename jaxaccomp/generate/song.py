@@ -100,7 +100,7 @@ def _used(windows: melodies.Melody) -> Bool[np.ndarray, "N L"] | None:
 
 
 def describe(song: Song) -> str:
-    """One sentence: which track is the tune, and why."""
+    """One sentence: which track is the melody, and why."""
     track = song.score.tracks[song.choice.track]
     name = f" {track.name!r}" if track.name else ""
     others = f" of {len(song.score.tracks)}" if len(song.score.tracks) > 1 else ""

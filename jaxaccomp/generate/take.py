@@ -50,13 +50,13 @@ class Accompaniment:
         return Path(self.score.source).stem
 
     @property
-    def melody_track(self) -> int | None:
-        """The melody's track in `score`, where it may have another number than in the original."""
+    def melody_tracks(self) -> tuple[int, ...] | None:
+        """The melody's tracks in `score`, where they may have other numbers than in the original."""
         from jaxaccomp.report import pianoroll
 
         if self.original is None:
             return None
-        return pianoroll.melody_track(self.original, self.melody.track, self.score)
+        return pianoroll.melody_tracks(self.original, self.melody.tracks, self.score)
 
     def write(self, path: str | PathLike) -> Path:
         """Writes the song with bass and drums to a MIDI file.
@@ -80,7 +80,7 @@ class Accompaniment:
         from jaxaccomp.report import pianoroll
 
         original = self.original if with_original else None
-        settings = {"original": original, "melody": self.melody_track, "title": f"{self.title}, {self.name.lower()}"}
+        settings = {"original": original, "melody": self.melody_tracks, "title": f"{self.title}, {self.name.lower()}"}
         if path is not None:
             pianoroll.draw(self.score, path, **settings)
         return pianoroll.Picture(pianoroll.figure(self.score, **settings))
@@ -157,13 +157,13 @@ def contents(
     title = first.title if title is None else title
     files = [f"{title}.take{take.variation + 1}.mid" for take in takes] if files is None else files
     original = first.score if first.original is None else first.original
-    track = first.melody.track if first.original is not None else first.melody_track
+    track = first.melody.tracks if first.original is not None else first.melody_tracks
     return page.Contents(
         title=title,
         original=page.Version(name="Original", score=original, melody=track, file=f"{title}.original.mid"),
         choice=first.melody,
         takes=[
-            page.Version(name=take.name, score=take.score, melody=take.melody_track, file=file, scores=take.scores)
+            page.Version(name=take.name, score=take.score, melody=take.melody_tracks, file=file, scores=take.scores)
             for take, file in zip(takes, files, strict=True)
         ],
         settings=settings or {},

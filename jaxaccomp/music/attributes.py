@@ -40,19 +40,19 @@ def measure(windows_NLP: WindowTokens) -> dict[str, Float[np.ndarray, " N"]]:
     struck_NL = drums_NL > 0
     pitch_NL = tokens.sounding(bass_NL)
     open_N, closed_N = (hit_NLD[:, :, drum].sum(1) for drum in (OPEN_HAT, CLOSED_HAT))
-    playing_NS = tokens.bars(struck_NL).any(2)
-    playing_NL = np.repeat(playing_NS, STEPS_PER_BAR, axis=1)
+    sounding_NS = tokens.bars(struck_NL).any(2)
+    sounding_NL = np.repeat(sounding_NS, STEPS_PER_BAR, axis=1)
     off_NL = np.isin(_STEP_L % 4, _OFF_BEATS)
     return {
         "bass_density": onset_NL.sum(1) / BARS,
         "drum_density": struck_NL.sum(1) / BARS,
         "syncopation": _syncopation(onset_NL, hit_NLD[:, :, KICK]),
-        "fills": _ratio((_fills(hit_NLD) & playing_NS).sum(1), playing_NS.sum(1)),
+        "fills": _ratio((_fills(hit_NLD) & sounding_NS).sum(1), sounding_NS.sum(1)),
         "open_hats": _ratio(open_N, open_N + closed_N),
         "bass_register": _ratio((pitch_NL * onset_NL).sum(1), onset_NL.sum(1)),
         "offbeats": _ratio((struck_NL & off_NL).sum(1), struck_NL.sum(1)),
         "backbeat": _ratio(
-            (hit_NLD[:, :, SNARE] & playing_NL & (_STEP_L % 8 == 4)).sum(1), (playing_NL & (_STEP_L % 8 == 4)).sum(1)
+            (hit_NLD[:, :, SNARE] & sounding_NL & (_STEP_L % 8 == 4)).sum(1), (sounding_NL & (_STEP_L % 8 == 4)).sum(1)
         ),
     }
 

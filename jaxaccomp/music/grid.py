@@ -55,9 +55,8 @@ class Grid:
         if end_tick is None:
             end_tick = int(score.notes["end"].max(initial=0))
         quarter = score.ticks_per_quarter
-        return cls.lay(
-            {"normal": quarter, "half": 2 * quarter, "double": max(quarter // 2, 1)}[pace], score.metres, end_tick
-        )
+        paced = {"normal": quarter, "half": 2 * quarter, "double": max(quarter // 2, 1)}[pace]
+        return cls.lay(paced, settle(score.metres, quarter), end_tick)
 
     @classmethod
     def lay(cls, ticks_per_quarter: int, metres: np.ndarray, end_tick: int) -> "Grid":
@@ -113,6 +112,35 @@ class Grid:
         beat = self.beat_steps[bar]
         weight = np.where(inside % beat == 0, 2, np.where(inside % np.maximum(beat // 2, 1) == 0, 1, 0))
         return np.where((inside == 0) & self.opens_bar[bar] & ~upbeat, 3, weight)
+
+
+def settle(metres: np.ndarray, ticks_per_quarter: int) -> np.ndarray:
+    """Metres (midi.METRE) moved to the bar lines they were meant for.
+
+    One that is told within a 32nd of a bar line holds from the bar line on, or else within a 32nd of a beat, from the
+    beat on; the one that is in force already, told again on a bar line, is left out. So no bar is a few ticks long, and
+    no later bar is shifted.
+    """
+    near = ticks_per_quarter / 8
+    settled: list[tuple[int, int, int]] = []
+    for tick, numerator, denominator in metres.tolist():
+        if settled:
+            start, *before = settled[-1]
+            beat = 4 * ticks_per_quarter / before[1]
+            bar = before[0] * beat
+            for unit in (bar, beat):
+                line = start + round(round((tick - start) / unit) * unit)
+                if abs(tick - line) <= near:
+                    tick = line
+                    break
+            is_on_bar = abs(tick - start - round((tick - start) / bar) * bar) < 1
+            if before == [numerator, denominator] and is_on_bar:
+                continue
+            if tick <= start:
+                settled.pop()
+                tick = start
+        settled.append((tick, numerator, denominator))
+    return np.array(settled, metres.dtype)
 
 
 def _lay_metre(quarter: int, tick: int, until: int, numerator: int, denominator: int, whole: bool):

@@ -45,13 +45,9 @@ def decode(data, starts, ends, chunk, tick, status, first, second, start, body, 
                     p += 1
             if good and what < 0xF0:
                 running = what
-                size = 1 if 0xC0 <= what < 0xE0 else 2
-                good = p + size <= stop
-                if good:
-                    a = int(data[p])
-                    b = int(data[p + 1]) if size == 2 else 0
-                    good = a < 0x80 and b < 0x80
-                p += size
+                good, a, p = _data_byte(data, p, stop)
+                if good and not 0xC0 <= what < 0xE0:
+                    good, b, p = _data_byte(data, p, stop)
             elif good and (what == 0xFF or what == 0xF0 or what == 0xF7):
                 if what == 0xFF:
                     good = p < stop
@@ -60,6 +56,11 @@ def decode(data, starts, ends, chunk, tick, status, first, second, start, body, 
                 right, size, p = _quantity(data, p, stop)
                 p += size
                 good = good and right and p <= stop
+            elif good and what != 0xF4 and what != 0xF5:  # what belongs on a cable: read over, with its data
+                for _ in range(_system_data(what)):
+                    if good:
+                        good, b, p = _data_byte(data, p, stop)
+                a, b = 0, 0
             else:
                 good = False
             if not good:
@@ -74,6 +75,22 @@ def decode(data, starts, ends, chunk, tick, status, first, second, start, body, 
             if what == 0xFF and a == 0x2F and marked < 0:
                 marked = count
     return count, -1
+
+
+@compiled
+def _data_byte(data, p, stop):
+    """A data byte, past real-time bytes that a recorder left before it: (whether there is one, value, offset past)."""
+    while p < stop and 0xF8 <= data[p] < 0xFF:
+        p += 1
+    if p >= stop or data[p] >= 0x80:
+        return False, 0, p
+    return True, int(data[p]), p + 1
+
+
+@compiled
+def _system_data(status):
+    """How many data bytes follow a system common or real-time status."""
+    return 2 if status == 0xF2 else 1 if status == 0xF1 or status == 0xF3 else 0
 
 
 @compiled
@@ -135,12 +152,174 @@ def pair(chunk, tick, status, first, second, notes, off):
 
 
 @compiled
+def sound(chunk, tick, status, first, second, short, notes, off):
+    """Fills midi.NOTE rows with every note that is struck, and the row that ends each, or -1; see `smf.sound`.
+
+    The track field gets 16 · chunk + channel; the program field 255 where the chunk has set none.
+
+    Returns:
+        How many notes there are.
+    """
+    never = np.int64(1) << 62
+    rows = len(tick)
+    live = np.zeros(rows, np.uint8)  # a note-off with a note to end; a note-on with a note-off to end it
+    later = np.empty(rows, np.int64)  # for a note-on, the next tick at which anything ends it
+    following = np.empty(rows, np.int32)
+    heads, tails = np.empty(2048, np.int32), np.empty(2048, np.int32)
+    depth = np.empty(2048, np.int64)
+    near, far = np.empty(2048, np.int64), np.empty(2048, np.int64)  # the two next ticks at which a key has an event
+    hush, after = np.empty(16, np.int64), np.empty(16, np.int64)  # the two next ticks of all-notes-off
+    programs = np.empty(16, np.uint8)
+    count, begin = 0, 0
+    while begin < rows:
+        stop = begin
+        depth[:] = 0
+        while stop < rows and chunk[stop] == chunk[begin]:
+            kind, key = status[stop] & 0xF0, (status[stop] & 0x0F) * 128 + first[stop]
+            if kind == 0x90 and second[stop] > 0:
+                depth[key] += 1
+            elif (kind == 0x90 or kind == 0x80) and depth[key] > 0:
+                depth[key] -= 1
+                live[stop] = 1
+            stop += 1
+        depth[:] = 0
+        near[:], far[:], hush[:], after[:] = never, never, never, never
+        for row in range(stop - 1, begin - 1, -1):
+            kind, channel, now = status[row] & 0xF0, status[row] & 0x0F, tick[row]
+            key = channel * 128 + first[row]
+            if kind == 0xB0 and (first[row] == 120 or first[row] >= 123):
+                if hush[channel] != now:
+                    hush[channel], after[channel] = now, hush[channel]
+            elif kind == 0x90 and second[row] > 0:
+                if depth[key] > 0:
+                    depth[key] -= 1
+                    live[row] = 1
+                ending = near[key] if near[key] > now else far[key]
+                later[row] = min(ending, hush[channel] if hush[channel] > now else after[channel])
+                if near[key] != now:
+                    near[key], far[key] = now, near[key]
+            elif (kind == 0x90 or kind == 0x80) and live[row]:
+                depth[key] += 1
+                if near[key] != now:
+                    near[key], far[key] = now, near[key]
+        last = tick[stop - 1]
+        heads[:], programs[:] = -1, 255
+        for row in range(begin, stop):
+            kind, channel = status[row] & 0xF0, status[row] & 0x0F
+            if kind == 0xC0:
+                programs[channel] = first[row]
+            elif kind == 0x90 or kind == 0x80:
+                key = channel * 128 + first[row]
+                if kind == 0x90 and second[row] > 0:
+                    if live[row]:
+                        if heads[key] < 0:
+                            heads[key] = row
+                        else:
+                            following[tails[key]] = row
+                        tails[key], following[row] = row, -1
+                        continue
+                    struck, ended = row, later[row]
+                    if ended == never:
+                        ended = last if last > tick[row] else tick[row] + 4 * short
+                    off[count] = -1
+                elif live[row] and heads[key] >= 0:
+                    struck = heads[key]
+                    heads[key] = following[struck]
+                    ended = tick[row]
+                    if ended == tick[struck]:
+                        ended = min(ended + short, later[struck])
+                    off[count] = row
+                else:
+                    continue
+                note = notes[count]
+                note.start, note.end = tick[struck], ended
+                note.pitch, note.velocity = first[struck], second[struck]
+                note.channel, note.program = channel, programs[channel]
+                note.track = chunk[row] * 16 + channel
+                count += 1
+        begin = stop
+    return count
+
+
+@compiled
+def salvage(data, p, stop, out):
+    """Copies what makes sense of the events of one chunk into `out`, every status spelt out.
+
+    Args:
+        data: the file.
+        p: where the events begin.
+        stop: where the chunk says it ends, or the file does.
+        out: at least twice as long as the chunk, and 8.
+
+    Returns:
+        How many bytes were written; where reading stopped; whether at something that is no event; whether an end mark
+        was last; how many data bytes above 127 were lowered.
+    """
+    size, running, lowered, marked = 0, 0, 0, False
+    while p < stop:
+        if p + 4 <= stop and data[p] == 0x4D and data[p + 1] == 0x54 and data[p + 2] == 0x72 and data[p + 3] == 0x6B:
+            break  # the next chunk's beginning
+        begin, at = p, size
+        good, _, p = _quantity(data, p, stop)
+        if not good or p >= stop:
+            return at, begin, True, marked, lowered
+        for k in range(begin, p):
+            out[size] = data[k]
+            size += 1
+        what = int(data[p])
+        if what < 0x80:
+            what = running
+        else:
+            p += 1
+        if what == 0:
+            return at, begin, True, marked, lowered
+        if what < 0xF0:
+            running = what
+            out[size] = what
+            size += 1
+            for _ in range(1 if 0xC0 <= what < 0xE0 else 2):
+                while p < stop and 0xF8 <= data[p] < 0xFF:
+                    p += 1
+                if p >= stop:
+                    return at, begin, True, marked, lowered
+                out[size] = min(int(data[p]), 127)
+                lowered += data[p] > 127
+                size += 1
+                p += 1
+        elif what == 0xFF or what == 0xF0 or what == 0xF7:
+            body = p
+            kind = int(data[p]) if what == 0xFF and p < stop else 0
+            right, length, p = _quantity(data, p + 1 if what == 0xFF else p, stop)
+            p += length
+            if not right or p > stop:
+                return at, begin, True, marked, lowered
+            out[size] = what
+            size += 1
+            for k in range(body, p):
+                out[size] = data[k]
+                size += 1
+            marked = kind == 0x2F
+            if marked:
+                break
+        else:  # a live byte: its time is given to an empty text
+            p += _system_data(what)
+            out[size], out[size + 1], out[size + 2] = 0xFF, 1, 0
+            size += 3
+    return size, p, False, marked, lowered
+
+
+@compiled
 def encode(ticks, pool, starts, sizes, out):
     """Writes events with their delta times into `out`, which is long enough. Returns how many bytes there are."""
     position, now = 0, 0
     for row in range(len(ticks)):
         delta = ticks[row] - now
         now = ticks[row]
+        while delta >> 28:  # more than a delta time can say: an empty text goes between
+            for byte in (0xFF, 0xFF, 0xFF, 0x7F, 0xFF, 0x01, 0x00):
+                out[position] = byte
+                position += 1
+            delta -= (1 << 28) - 1
         for shift in (21, 14, 7):
             if delta >> shift:
                 out[position] = delta >> shift & 0x7F | 0x80

@@ -13,26 +13,48 @@ import numpy as np
 from jaxaccomp.arrays import HIGHEST_PITCH, LOWEST_PITCH, NO_EVENT, STEPS, STEPS_PER_BAR
 from jaxaccomp.config import require
 from jaxaccomp.errors import MelodyError
+from jaxaccomp.music import words
 from jaxaccomp.music.grid import Grid, Pace
 from jaxaccomp.music.midi import Score, Track
 from jaxaccomp.music.tokens import top_line
-from jaxaccomp.music.trio import BASS_PROGRAMS, MELODY_PROGRAMS
+from jaxaccomp.music.tracks import together
+from jaxaccomp.music.trio import MELODY_PROGRAMS
 
 Rule = Literal["default", "magenta"]
 
-_MELODY_NAME = re.compile(r"melod|lead|vocal|vox|voice|voz|solo|canto|sing|tune|theme|chant|gesang|stimme", re.I)
-_NO_MELODY_NAME = re.compile(
-    r"bass|drum|perc|pad|string|chord|rh?ythm|accomp|back|harmon(?!ica)|choir|left|2nd|second", re.I
+_GENERIC_NAMES = (
+    "",
+    "track",
+    "trk",
+    "channel",
+    "ch",
+    "staff",
+    "midi",
+    "untitled",
+    "instrument",
+    "spur",
+    "pista",
+    "piste",
 )
+"""Stems of names that do not say that two tracks belong together."""
+_NEAR = 9
+"""Semitones by which the mean pitches of two tracks that are one tune differ at most."""
 
 
 class Choice(NamedTuple):
-    """The track taken for the tune."""
+    """The track taken for the tune, or the tracks, where it goes from one to another."""
 
     track: int
     """Index into `Score.tracks`."""
     reason: str
     """Why, in one phrase."""
+    joined: tuple[int, ...] = ()
+    """Further tracks of the same tune."""
+
+    @property
+    def tracks(self) -> tuple[int, ...]:
+        """All of its tracks, in the order of the song's."""
+        return tuple(sorted((self.track, *self.joined)))
 
 
 class Melody(NamedTuple):
@@ -51,9 +73,10 @@ def choose(score: Score, rule: Rule = "default", track: int | str | None = None,
     Args:
         score: any music.
         rule: `magenta` takes the track with most notes among programs 0 to 31; `default` weighs name, register,
-            monophony, density and share of the song of every track but drums and basses.
-        track: the user's own word: an index into `score.tracks`, or a name (its part, in any letter case), but no
-            drums.
+            monophony, density and share of the song of every track but drums and basses, and joins tracks that take
+            turns where their names and ranges say that they are one tune.
+        track: the user's own word: an index into `score.tracks`, or a name (its part, in any letter case), which
+            finds no drums; or several, with commas between, which are joined.
         names: whether `default` may look at track names.
 
     Raises:
@@ -77,15 +100,20 @@ def choose(score: Score, rule: Rule = "default", track: int | str | None = None,
     playable = [candidate for candidate in pitched if audible[candidate.index]]
     if not playable:
         raise MelodyError(
-            "no-melody", score.source, f"only drums, or nothing between A0 and C8, so no tune: it has {_list(score)}"
+            "no-melody",
+            score.source,
+            "only drums, or nothing between A0 and C8, so no tune; if one of them is it, "
+            f"say which by number: {_list(score)}",
         )
-    candidates = [candidate for candidate in playable if candidate.program not in BASS_PROGRAMS] or playable
+    candidates = [candidate for candidate in playable if candidate.kind == "pitched"]
+    candidates = candidates or [candidate for candidate in playable if candidate.kind != "percussion"] or playable
     features = _features(score)
     weights = features @ _WEIGHTS
     if names:
         weights += [_name_weight(candidate.name) for candidate in score.tracks]
     best = max(candidates, key=lambda candidate: weights[candidate.index])
-    return Choice(best.index, _reason(best, features[best.index], names))
+    joined = _continuations(score, best, candidates) if names else ()
+    return Choice(best.index, _reason(best, features[best.index], names) + _also(score, joined), joined)
 
 
 def windows(score: Score, choice: Choice, pace: Pace = "normal") -> Melody:
@@ -97,7 +125,8 @@ def windows(score: Score, choice: Choice, pace: Pace = "normal") -> Melody:
     Raises:
         MelodyError: `no-melody`, if the track has no note between A0 and C8.
     """
-    notes = _in_range(score, choice.track)
+    notes = score.notes_of(choice.tracks)
+    notes = notes[(notes["pitch"] >= LOWEST_PITCH) & (notes["pitch"] <= HIGHEST_PITCH)]
     if not len(notes):
         raise MelodyError("no-melody", score.source, f"track {choice.track} has no note between A0 and C8")
     grid = Grid.of(score, int(notes["end"].max()), pace)
@@ -111,21 +140,47 @@ def windows(score: Score, choice: Choice, pace: Pace = "normal") -> Melody:
 
 
 def _forced(score: Score, track: int | str) -> Choice:
-    if isinstance(track, str) and not re.fullmatch(r"-?[0-9]+", track):
-        wanted = track.casefold()
-        pitched = [t for t in score.tracks if not t.is_drums]
-        exact = [t for t in pitched if t.name.casefold() == wanted]
-        found = exact or [t for t in pitched if wanted in t.name.casefold()]
-        if not found:
-            message = f"no track is called {track!r}, drums aside; it has {_list(score)}"
-            raise MelodyError("no-such-track", score.source, message)
-        return Choice(found[0].index, f"asked for by name {track!r}")
-    index = int(track)
+    if isinstance(track, int) or _is_number(track):
+        return Choice(_numbered(score, int(track)), f"asked for by number {int(track)}")
+    found = _named(score, track)
+    if found is None and "," in track:
+        parts = [part.strip() for part in track.split(",") if part.strip()]
+        indices = []
+        for part in parts:
+            index = _numbered(score, int(part)) if _is_number(part) else _named(score, part)
+            if index is None:
+                raise _no_such(score, part)
+            indices.append(index)
+        if indices:
+            first, *others = dict.fromkeys(indices)
+            return Choice(first, f"asked for by {track!r}, joined", tuple(others))
+    if found is None:
+        raise _no_such(score, track)
+    return Choice(found, f"asked for by name {track!r}")
+
+
+def _is_number(word: str) -> bool:
+    return bool(re.fullmatch(r"\s*-?[0-9]+\s*", word))
+
+
+def _numbered(score: Score, index: int) -> int:
     if not 0 <= index < len(score.tracks):
         raise MelodyError("no-such-track", score.source, f"there is no track {index}; it has {_list(score)}")
-    if score.tracks[index].is_drums:
-        raise MelodyError("no-such-track", score.source, f"track {index} is drums; it has {_list(score)}")
-    return Choice(index, f"asked for by number {index}")
+    return index
+
+
+def _named(score: Score, name: str) -> int | None:
+    """The track of this name, but no drums; the whole name goes before a part of it."""
+    wanted = words.normal(name)
+    pitched = [track for track in score.tracks if not track.is_drums]
+    exact = [track for track in pitched if words.normal(track.name) == wanted]
+    found = exact or [track for track in pitched if wanted in words.normal(track.name)]
+    return found[0].index if found else None
+
+
+def _no_such(score: Score, name: str) -> MelodyError:
+    message = f"no track is called {name!r}, drums aside; it has {_list(score)}"
+    return MelodyError("no-such-track", score.source, message)
 
 
 def _list(score: Score) -> str:
@@ -134,9 +189,30 @@ def _list(score: Score) -> str:
     )
 
 
-def _in_range(score: Score, track: int) -> np.ndarray:
-    notes = score.track_notes(track)
-    return notes[(notes["pitch"] >= LOWEST_PITCH) & (notes["pitch"] <= HIGHEST_PITCH)]
+def _continuations(score: Score, best: Track, candidates: list[Track]) -> tuple[int, ...]:
+    """Tracks in which the tune goes on where it rests: called alike, of the same range, and never at the same time."""
+    stem = words.stem(best.name)
+    if not any(character.isalpha() for character in best.name) or stem in _GENERIC_NAMES[1:]:
+        return ()
+    notes, joined = score.track_notes(best.index), []
+    for other in candidates:
+        if other.chunk == best.chunk or words.stem(other.name) != stem:  # names are those of chunks
+            continue
+        if not stem and not any(character.isalpha() for character in other.name):
+            continue
+        more = score.track_notes(other.index)
+        if abs(notes["pitch"].mean() - more["pitch"].mean()) > _NEAR or together(notes, more, score.ticks_per_quarter):
+            continue
+        notes = np.concatenate([notes, more])
+        joined.append(other.index)
+    return tuple(joined)
+
+
+def _also(score: Score, joined: tuple[int, ...]) -> str:
+    if not joined:
+        return ""
+    told = ", ".join(f"{index} {score.tracks[index].name!r}" for index in joined)
+    return f"; joined by track {told}, which goes on where it rests"
 
 
 def _features(score: Score) -> np.ndarray:
@@ -151,12 +227,12 @@ def _features(score: Score) -> np.ndarray:
 
     inside = np.append(False, track[1:] == track[:-1])
     apart = int(notes["end"].max()) + 1  # keeps the running maximum of one track out of the next one's
-    heard = (
+    sounding_until = (
         np.append(0, np.maximum.accumulate(notes["end"] + track * apart)[:-1] - track[1:] * apart)
         if len(notes) > 1
         else np.zeros(1)
     )
-    alone = ~inside | (start >= heard - quarter // 8)
+    alone = ~inside | (start >= sounding_until - quarter // 8)
     bar = start // (4 * quarter)
     bars = np.add.reduceat((~inside | (bar != np.append(0, bar[:-1]))).astype(np.float64), first)
     leap = np.abs(np.diff(pitch, prepend=0))
@@ -203,9 +279,9 @@ and others with a track called melody, lead or vocal, the name hidden; in songs 
 
 
 def _name_weight(name: str) -> float:
-    if _MELODY_NAME.search(name) and not _NO_MELODY_NAME.search(name):
+    if words.promises_melody(name):
         return 12.0
-    return -2.0 if _NO_MELODY_NAME.search(name) else 0.0
+    return -2.0 if words.denies_melody(name) else 0.0
 
 
 def _reason(track: Track, features: np.ndarray, names: bool) -> str:

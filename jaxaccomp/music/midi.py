@@ -20,18 +20,25 @@ import numpy as np
 
 from jaxaccomp import files
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import note_sequence, smf, text
+from jaxaccomp.music import formats, note_sequence, repair, smf, synth, text, tracks
 from jaxaccomp.music.build import DRUM_CHANNEL as DRUM_CHANNEL
 from jaxaccomp.music.build import Part as Part
 from jaxaccomp.music.build import build
 from jaxaccomp.music.smf import NOTE as NOTE
 from jaxaccomp.music.timeline import Timeline
+from jaxaccomp.music.tracks import Track as Track
 
 TEMPO = np.dtype([("tick", np.int64), ("microseconds", np.int64)])
 """A tempo, in microseconds per quarter note, and the tick from which it holds."""
 
+_LAST_TEXT = 0x07  # meta events 1 to 7 are text
+_MOST_TEXTS = 2000
+
 METRE = np.dtype([("tick", np.int64), ("numerator", np.int64), ("denominator", np.int64)])
 """A time signature and the tick from which it holds."""
+
+
+_MENDABLE = ("truncated", "not-midi", "smpte-division", "bad-event")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,24 +51,6 @@ class Limits:
     bytes: int = 8_000_000
 
 
-@dataclass(frozen=True)
-class Track:
-    """One channel of one chunk of the file, with at least one note."""
-
-    index: int
-    chunk: int
-    channel: int
-    program: int
-    """Program of most of its notes."""
-    name: str
-    """Track name of its chunk; empty if it has none."""
-
-    @property
-    def is_drums(self) -> bool:
-        """Whether it plays percussion."""
-        return self.channel == DRUM_CHANNEL
-
-
 @dataclass(frozen=True, eq=False)
 class Score:
     """A piece of music. Make one with `read`, `Score.build` or `Score.from_note_sequence`.
@@ -71,12 +60,14 @@ class Score:
         source: what to call it in messages: the file's name.
         limits: refusal thresholds that held when it was read.
         exact: the seconds it was made from, where it was made from seconds; ticks only round them.
+        repaired: what had to be mended to read it, one sentence each; see `repair`.
     """
 
     data: bytes = field(repr=False)
     source: str = "<score>"
     limits: Limits = field(default=Limits(), repr=False)
     exact: Timeline | None = field(default=None, repr=False)
+    repaired: tuple[str, ...] = field(default=(), repr=False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Score) and self.data == other.data
@@ -91,7 +82,7 @@ class Score:
             return f"Score({self.source!r}, {len(self.data)} bytes)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("data", "source", "limits", "exact")}
+        return {name: getattr(self, name) for name in ("data", "source", "limits", "exact", "repaired")}
 
     @cached_property
     def header(self) -> smf.Header:
@@ -110,32 +101,63 @@ class Score:
 
     @property
     def notes(self) -> np.ndarray:
-        """All notes (dtype NOTE), chunk by chunk, in the order in which they end."""
-        return self._notes_and_owners[0]
+        """All notes (dtype NOTE) as a player sounds them, chunk by chunk; see `smf.sound`."""
+        return self._sounding[0]
+
+    @property
+    def note_ends(self) -> np.ndarray:
+        """For each of `notes` the row of `events` that ends it, or -1 where nothing does."""
+        return self._sounding[1]
 
     @cached_property
     def tracks(self) -> tuple[Track, ...]:
-        """Channels that have notes, chunk by chunk, by channel."""
-        (notes, owners), chunks = self._notes_and_owners, self._chunk_names
-        programs = np.bincount(notes["track"] << 7 | notes["program"], minlength=len(owners) << 7)
-        programs = programs.reshape(len(owners), 128).argmax(1).tolist() if len(owners) else []
-        return tuple(
-            Track(index, owner >> 4, owner & 15, program, chunks.get(owner >> 4, ""))
-            for index, (owner, program) in enumerate(zip(owners, programs, strict=True))
-        )
+        """The parts, chunk by chunk, by channel."""
+        return self._sounding[2]
+
+    @property
+    def track_of_owner(self) -> np.ndarray:
+        """The track of each 16 · chunk + channel, -1 where there is none."""
+        return self._sounding[3]
 
     @cached_property
-    def _notes_and_owners(self) -> tuple[np.ndarray, list[int]]:
-        """Notes, and 16 · chunk + channel of each track."""
-        notes, _ = smf.pair(self.events)
-        counts = np.bincount(notes["track"])
-        notes["track"] = (np.cumsum(counts > 0) - 1)[notes["track"]]
-        return notes, np.flatnonzero(counts).tolist()
+    def reference_notes(self) -> np.ndarray:
+        """All notes (dtype NOTE) as the reference pairs them, in the order in which they end; see `smf.pair`.
+
+        Their track field is 16 · chunk + channel.
+        """
+        return smf.pair(self.events)[0]
+
+    @cached_property
+    def ports(self) -> np.ndarray:
+        """MIDI port of each chunk."""
+        return smf.ports(self.data, self.events, len(self.header.chunks))
+
+    @cached_property
+    def setup(self) -> synth.Setup:
+        """Resets of the synthesizer, and which channels are drums."""
+        return synth.setup_of(self.data, self.events, self.ports)
+
+    @cached_property
+    def _sounding(self) -> tuple[np.ndarray, np.ndarray, tuple[Track, ...], np.ndarray]:
+        notes, ends = smf.sound(self.events, self.ticks_per_quarter)
+        tracks.fill_programs(notes, self.events, self.ports)
+        is_single = self.header.format == 0
+        names, setup = self._chunk_names, self.setup
+        found, place = tracks.find(notes, self.events, is_single, names, self.ports, setup, self.ticks_per_quarter)
+        notes["track"] = place[notes["track"]]
+        return notes, ends, found, place
 
     def track_notes(self, index: int) -> np.ndarray:
         """The notes of one track, by start, then highest first."""
         notes, edges = self.notes_by_track
         return notes[edges[index] : edges[index + 1]]
+
+    def notes_of(self, indices: Sequence[int]) -> np.ndarray:
+        """The notes of several tracks together, by start, then highest first."""
+        if len(indices) == 1:
+            return self.track_notes(indices[0])
+        notes = np.concatenate([self.track_notes(index) for index in indices])
+        return notes[np.argsort(notes["start"] << 7 | 127 - notes["pitch"], kind="stable")]
 
     @cached_property
     def notes_by_track(self) -> tuple[np.ndarray, np.ndarray]:
@@ -170,16 +192,18 @@ class Score:
         """The music in seconds, as the reference's MIDI reader hears it."""
         if self.exact is not None:
             return self.exact
-        return Timeline.from_file(self.data, self.header, self.events, self.notes)
+        return Timeline.from_file(self.data, self.header, self.events, self.reference_notes)
 
     @cached_property
     def content_hash(self) -> str:
         """32 hex digits that depend on the notes alone: when, how long, which pitch, which program, drum or not.
 
         Not on file format, resolution, tempo, velocities, names, or the order of tracks. Equal music has equal random
-        numbers and is one song in a dataset.
+        numbers and is one song in a dataset. Notes are the reference's, unless it finds none.
         """
-        notes, quarter = self.notes, self.ticks_per_quarter
+        notes, quarter = self.reference_notes, self.ticks_per_quarter
+        if not len(notes):
+            notes = self.notes
         drums = notes["channel"] == DRUM_CHANNEL
         rows = np.stack(
             [
@@ -243,18 +267,25 @@ class Score:
     @cached_property
     def _chunk_names(self) -> dict[int, str]:
         """The last name each chunk gives itself."""
-        return {
-            int(self.events.chunk[row]): text.decode(smf.payload(self.data, self.events, row))
-            for row in self._meta_rows(smf.TRACK_NAME)
-        }
+        rows = self._meta_rows(smf.TRACK_NAME)
+        said = {int(self.events.chunk[row]): smf.payload(self.data, self.events, row) for row in rows}
+        encoding = "utf-8"
+        if not all(name.isascii() for name in said.values()):
+            kinds = self.events.first[self._metas]
+            rows = self._metas[(kinds >= smf.TEXT) & (kinds <= _LAST_TEXT)]
+            encoding = text.encoding_of(smf.payload(self.data, self.events, row) for row in rows[:_MOST_TEXTS])
+        return {chunk: text.decode(name, encoding) for chunk, name in said.items()}
 
 
-def read(source: str | os.PathLike | bytes, limits: Limits = Limits()) -> Score:
-    """Reads a MIDI file of format 0, 1 or 2, RIFF-wrapped or not.
+def read(source: str | os.PathLike | bytes, limits: Limits = Limits(), strict: bool = False) -> Score:
+    """Reads a MIDI file of format 0, 1 or 2, RIFF-wrapped or not; or, where music21 is installed, MusicXML or ABC.
+
+    A damaged file that still holds music is mended; `Score.repaired` tells how.
 
     Args:
         source: a path, or the file's bytes.
         limits: what is still taken for music.
+        strict: refuse what would have to be mended.
 
     Raises:
         MidiError: with one of the reasons `unreadable`, `empty`, `not-midi`, `truncated`, `unknown-format`,
@@ -272,9 +303,18 @@ def read(source: str | os.PathLike | bytes, limits: Limits = Limits()) -> Score:
             raise MidiError("unreadable", name, f"cannot be read ({why}); expected a MIDI file") from error
     if len(data) > limits.bytes:
         raise MidiError("absurd-length", name, f"is larger than {limits.bytes} bytes, the limit set for one song")
-    score = Score(smf.unwrap(data, name), name, limits=limits)
-    _check(score)
-    return score
+    if data and not data.startswith((b"MThd", b"RIFF")):
+        data = formats.midi_of_notation(data, name) or data
+    try:
+        return _checked(Score(smf.unwrap(data, name), name, limits))
+    except MidiError as error:
+        if strict or error.reason not in _MENDABLE:
+            raise
+        try:
+            mended, repaired = repair.mend(data, name)
+            return _checked(Score(mended, name, limits, repaired=repaired))
+        except MidiError:  # nothing to play is left, so the damage is what there is to tell
+            raise error from None
 
 
 def write(score: Score, path: str | os.PathLike) -> None:
@@ -290,8 +330,8 @@ def write(score: Score, path: str | os.PathLike) -> None:
         raise MidiError("unwritable", os.fspath(path), f"cannot be written ({error.strerror or error})") from error
 
 
-def _check(score: Score) -> None:
-    """Raises MidiError unless this is music of sane size."""
+def _checked(score: Score) -> Score:
+    """The Score, unless this is no music of sane size; then raises MidiError."""
     name, limits = score.source, score.limits
     events = score.events
     kind = events.status & 0xF0
@@ -309,6 +349,7 @@ def _check(score: Score) -> None:
     bars = float((lasts * metres["denominator"] / metres["numerator"] * model_bars).sum())
     if bars > limits.bars:
         raise MidiError("absurd-length", name, f"is {bars:.0f} bars long, the limit set for one song is {limits.bars}")
+    return score
 
 
 def _map(rows: list[tuple[int, ...]], dtype: np.dtype) -> np.ndarray:

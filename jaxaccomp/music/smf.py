@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import loops
+from jaxaccomp.music import formats, loops
 
 NOTE_OFF, NOTE_ON, CONTROL, PROGRAM, BEND = 0x80, 0x90, 0xB0, 0xC0, 0xE0
 META = 0xFF
@@ -19,7 +19,8 @@ TEXT, TRACK_NAME, INSTRUMENT_NAME, LYRIC, PORT, END_OF_TRACK, TEMPO, METRE, KEY 
     0x01, 0x03, 0x04, 0x05, 0x21, 0x2F, 0x51, 0x58, 0x59,
 )  # fmt: skip
 
-
+LONGEST_DELTA = (1 << 28) - 1
+"""Ticks between two events of a chunk that MIDI can say; a longer gap is told in several events."""
 NOTE: np.dtype[np.void] = np.dtype(  # ty: ignore[invalid-assignment]
     [
         ("start", np.int64),  # ticks
@@ -51,7 +52,8 @@ class Events(NamedTuple):
     tick: np.ndarray
     """Time since the start of its chunk, int64."""
     status: np.ndarray
-    """Status byte, running status filled in; 0xFF for meta events, 0xF0 and 0xF7 for system exclusives."""
+    """Status byte, running status filled in; 0xFF for meta events, 0xF0 and 0xF7 for system exclusives. Other values
+    above 0xF0 are bytes of a live cable that a recorder left in; they mean nothing in a file."""
     first: np.ndarray
     """First data byte; of a meta event its type."""
     second: np.ndarray
@@ -92,7 +94,7 @@ def parse_header(data: bytes, source: str) -> Header:
     if data[:4] != b"MThd":
         if b"MThd".startswith(data[:4]):
             raise MidiError("truncated", source, f"ends after {len(data)} bytes, inside the MIDI header")
-        raise MidiError("not-midi", source, f"starts with {data[:4]!r}, a MIDI file starts with b'MThd'")
+        raise formats.refusal(data, source)
     if len(data) < 14:
         raise MidiError("truncated", source, f"ends after {len(data)} bytes, inside the 14 bytes of the MIDI header")
     size = int.from_bytes(data[4:8], "big")
@@ -108,9 +110,11 @@ def parse_header(data: bytes, source: str) -> Header:
     if division == 0:
         raise MidiError("zero-division", source, "says a quarter note has 0 ticks, so its notes have no duration")
     chunks: list[tuple[int, int]] = []
-    position = 8 + size
+    position, alien = 8 + size, 0  # some writers count the chunks of their own with the tracks
     while len(chunks) < promised:
         if position + 8 > len(data):
+            if alien and len(chunks) + alien >= promised:
+                break
             raise MidiError(
                 "truncated", source, f"promises {promised} tracks but ends after {len(data)} bytes with {len(chunks)}"
             )
@@ -124,6 +128,8 @@ def parse_header(data: bytes, source: str) -> Header:
             )
         if kind_of_chunk == b"MTrk":
             chunks.append((position + 8, end))
+        else:
+            alien += 1
         position = end
     return Header(kind, division, tuple(chunks))
 
@@ -168,7 +174,8 @@ def encode(ticks: np.ndarray, pool: np.ndarray, starts: np.ndarray, sizes: np.nd
         starts: where in `pool` each body starts.
         sizes: how long it is.
     """
-    out = np.empty(4 * len(ticks) + int(sizes.sum()), np.uint8)
+    gaps = 7 * (int(ticks[-1]) // LONGEST_DELTA + 1) if len(ticks) else 0
+    out = np.empty(4 * len(ticks) + int(sizes.sum()) + gaps, np.uint8)
     body = out[: loops.encode(ticks, pool, starts, sizes, out)].tobytes() + b"\x00\xff\x2f\x00"
     return b"MTrk" + len(body).to_bytes(4, "big") + body
 
@@ -198,3 +205,28 @@ def pair(events: Events) -> tuple[np.ndarray, np.ndarray]:
     notes, off = np.empty(len(events.tick), NOTE), np.empty(len(events.tick), np.int32)
     count = loops.pair(events.chunk, events.tick, events.status, events.first, events.second, notes, off)
     return notes[:count], off[:count]
+
+
+def sound(events: Events, ticks_per_quarter: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every note that is struck (dtype NOTE), with 16 · chunk + channel for a track, and the row that ends it, or -1.
+
+    Unlike the reference's `pair`, this is a rule of playing: a note-off ends the earliest note of its channel and pitch
+    that has an end at all. A note without one lasts until the next event of its pitch, all-notes-off, or the end of its
+    chunk; one whose end has its own tick lasts a sixteenth, or until the pitch is struck again. The program is the one
+    in force when the note ends, 255 where its chunk has set none. Where neither overlaps nor missing ends occur, the
+    notes are those of `pair`, in the same order.
+    """
+    notes, off = np.empty(len(events.tick), NOTE), np.empty(len(events.tick), np.int32)
+    short = max(ticks_per_quarter // 4, 1)
+    columns = (events.chunk, events.tick, events.status, events.first, events.second)
+    count = loops.sound(*columns, short, notes, off)
+    return notes[:count], off[:count]
+
+
+def ports(data: bytes, events: Events, chunks: int) -> np.ndarray:
+    """The MIDI port that each chunk asks for first, 0 where it asks for none."""
+    found = np.zeros(chunks, np.int64)
+    rows = np.flatnonzero((events.status == META) & (events.first == PORT))
+    for row in rows[::-1]:
+        found[events.chunk[row]] = next(iter(payload(data, events, row)), 0)
+    return found

@@ -17,13 +17,12 @@ from jaxtyping import Int
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.config import require
 from jaxaccomp.music import smf
-from jaxaccomp.music.build import DRUM_CHANNEL, Part, assemble, encode_part
+from jaxaccomp.music.build import DRUM_CHANNEL, Part, assemble, encode_part, excerpt
 from jaxaccomp.music.feel import STRAIGHT, Feel, perform
-from jaxaccomp.music.melody import Melody
+from jaxaccomp.music.melody import Choice, Melody
 from jaxaccomp.music.midi import NOTE, Score
-from jaxaccomp.music.smf import Events
 from jaxaccomp.music.tokens import drum_notes, pitched_notes
-from jaxaccomp.music.trio import BASS_PROGRAMS
+from jaxaccomp.music.tracks import Track
 
 Keep = Literal["melody", "all"]
 
@@ -73,17 +72,31 @@ def stitch(
     )
     keeps = typing.get_args(Keep)
     require(keep in keeps, f"keep must be {' or '.join(keeps)}, got {keep!r}")
-    chunks, taken = _kept_chunks(score, melody.choice.track, keep)
+    moved = _moved(score, melody.choice, keep)
+    chunks = _kept_chunks(score, melody.choice, keep, moved)
+    taken = {moved.get(owner, (track.port, owner & 15)) for track in kept(score, melody.choice, keep)
+             for owner in track.owners}  # fmt: skip
     for column, part in enumerate(parts):
         notes = perform(band_notes(score, melody, tokens_NLP[:, :, column], part), melody.grid, part, feel)
         if part == "drums":
-            chunks.append(encode_part(Part("Drums", DRUM_CHANNEL, feel.kit, notes)))
+            name, program, (port, channel) = "Drums", feel.kit, _drum_place(score, taken)
         else:
-            free = [channel for channel in range(16) if channel not in taken and channel != DRUM_CHANNEL]
-            # With all fifteen channels taken, the bass goes to a second MIDI port.
-            channel, port = (free[0], 0) if free else (0, 1)
-            chunks.append(encode_part(Part("Bass", channel, feel.bass_program, notes, port=port)))
+            name, program, (port, channel) = "Bass", feel.bass_program, _free_place(score, taken)
+        sent = _program_ticks(score.setup.reset_ticks, notes)
+        chunks.append(encode_part(Part(name, channel, program, notes, port=port, program_ticks=sent)))
     return Score(assemble(1, score.ticks_per_quarter, chunks), score.source, limits=score.limits)
+
+
+def kept(score: Score, choice: Choice, keep: Keep = "melody") -> list[Track]:
+    """The tracks of an original that stay."""
+    stays = [] if keep == "melody" else [track.index for track in score.tracks if track.kind not in ("bass", "drums")]
+    return [track for track in score.tracks if track.index in choice.tracks or track.index in stays]
+
+
+def left_out(score: Score, choice: Choice, keep: Keep = "melody") -> list[Track]:
+    """The tracks of an original that make way."""
+    staying = kept(score, choice, keep)
+    return [track for track in score.tracks if track not in staying]
 
 
 def band_notes(score: Score, melody: Melody, tokens_NL: Int[np.ndarray, "N L"], part: str) -> np.ndarray:
@@ -105,75 +118,172 @@ def band_notes(score: Score, melody: Melody, tokens_NL: Int[np.ndarray, "N L"], 
 
 def _velocities(score: Score, melody: Melody, ticks: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """The melody's mean velocity around each tick, or where it rests its last one, plus the step's accent."""
-    tune = score.track_notes(melody.choice.track)
+    line = score.notes_of(melody.choice.tracks)
     span = _SPAN_QUARTERS * score.ticks_per_quarter
-    before = np.searchsorted(tune["start"], ticks - span)
-    after = np.searchsorted(tune["start"], ticks + span, side="right")
-    total = np.concatenate([[0], np.cumsum(tune["velocity"], dtype=np.int64)])
-    last = tune["velocity"][np.maximum(before - 1, 0)]
+    before = np.searchsorted(line["start"], ticks - span)
+    after = np.searchsorted(line["start"], ticks + span, side="right")
+    total = np.concatenate([[0], np.cumsum(line["velocity"], dtype=np.int64)])
+    last = line["velocity"][np.maximum(before - 1, 0)]
     count = after - before
     mean = np.where(count > 0, (total[after] - total[before]) // np.maximum(count, 1), last)
     return np.minimum(np.maximum(mean + _ACCENTS[melody.grid.accent_of(steps)], 1), 127)
 
 
-def _kept_chunks(score: Score, melody_track: int, keep: Keep) -> tuple[list[bytes], set[int]]:
-    """MTrk chunks of what stays of the original, and the channels these use."""
-    kept = {
-        (track.chunk, track.channel)
-        for track in score.tracks
-        if track.index == melody_track or (keep == "all" and not track.is_drums and track.program not in BASS_PROGRAMS)
-    }
-    playing = {(track.chunk, track.channel) for track in score.tracks}
-    channels = {channel for _, channel in kept}
-    dropped = {channel for _, channel in playing} - channels
+def _moved(score: Score, choice: Choice, keep: Keep) -> dict[int, tuple[int, int]]:
+    """New (port, channel) of the owners (16 · chunk + channel) of a tune that lies on a channel of drums.
+
+    There a synthesizer would play drums for it, and the band's drums would end its notes.
+    """
+    owners = [(track.port, owner) for track in score.tracks if track.index in choice.tracks and track.is_drums
+              for owner in track.owners if score.setup.is_drums(track.port, owner & 15, 0)]  # fmt: skip
+    taken = {(track.port, channel) for track in kept(score, choice, keep) for channel in track.channels}
+    places: dict[tuple[int, int], tuple[int, int]] = {}
+    for port, owner in owners:
+        if (port, owner & 15) not in places:
+            free = [(port, c) for c in range(16) if (port, c) not in taken and not score.setup.is_drums(port, c, 0)]
+            if free:
+                places[port, owner & 15] = free[0]
+                taken.add(free[0])
+    return {owner: places[port, owner & 15] for port, owner in owners if (port, owner & 15) in places}
+
+
+def _free_place(score: Score, taken: set[tuple[int, int]]) -> tuple[int, int]:
+    """(port, channel) for a pitched part: best a channel that no port uses, on the first port that has one free."""
+    used = {channel for _, channel in taken}
+    drums = {place for place in score.setup.drum_switches} | {(port, DRUM_CHANNEL) for port in range(17)}
+    places = [(0, channel) for channel in range(16) if channel not in used]
+    places += [(port, channel) for port in range(17) for channel in range(16)]
+    return next(place for place in places if place not in taken | drums)
+
+
+def _drum_place(score: Score, taken: set[tuple[int, int]]) -> tuple[int, int]:
+    """(port, channel) for the drums: channel 10, unless the file makes it pitched and a part that stays plays there."""
+    places = [(0, DRUM_CHANNEL)]
+    places += [place for place, told in score.setup.drum_switches.items() if told[-1][1]]
+    places += [(port, DRUM_CHANNEL) for port in range(1, 17)]
+    return next((place for place in places if place not in taken), places[0])
+
+
+def _program_ticks(reset_ticks: np.ndarray, notes: np.ndarray) -> tuple[int, ...]:
+    """When to send a program: after the last reset before these notes, or at once, and again after each later one."""
+    if not len(reset_ticks) or not len(notes):
+        return (0,)
+    first, end = int(notes["start"].min()), int(notes["end"].max())
+    before, later = reset_ticks[reset_ticks <= first], reset_ticks[(reset_ticks > first) & (reset_ticks < end)]
+    return (int(before.max(initial=0)), *np.unique(later).tolist())
+
+
+def _impossible_keys(score: Score) -> list[int]:
+    """Rows of key signatures that name no key, on which other readers give the whole file up."""
     events = score.events
+    rows = np.flatnonzero((events.status == smf.META) & (events.first == smf.KEY)).tolist()
+    said = {row: smf.payload(score.data, events, row) for row in rows}
+    return [row for row, key in said.items() if len(key) != 2 or (key[0] + 7) % 256 > 14 or key[1] > 1]
+
+
+def _kept_chunks(score: Score, choice: Choice, keep: Keep, moved: dict[int, tuple[int, int]]) -> list[bytes]:
+    """MTrk chunks of what stays of the original."""
+    events, chunk_count = score.events, len(score.header.chunks)
+    tracks = kept(score, choice, keep)
     voice = events.status < 0xF0
     owner = events.chunk << 4 | events.status & 0x0F
-    owners = np.flatnonzero(np.bincount(owner[voice])).tolist()
-    # A channel may be set up in a chunk without notes of its own; that goes with the channel.
-    stays = [
-        o
-        for o in owners
-        if (o >> 4, o & 15) in kept
-        or ((o >> 4, o & 15) not in playing
-            and (o & 15 in channels or (keep == "all" and o & 15 not in dropped | {DRUM_CHANNEL})))
-    ]  # fmt: skip
-    is_kept = np.zeros(16 * (len(score.header.chunks) + 1), bool)
-    is_kept[stays] = True
-    wanted = ~voice | is_kept[owner]
-    marks = np.flatnonzero(~voice)
-    edges, mark_edges = (
-        np.searchsorted(column, np.arange(len(score.header.chunks) + 1)).tolist()
-        for column in (events.chunk, events.chunk[marks])
-    )
+    is_kept = np.zeros(16 * (chunk_count + 1), bool)
+    is_kept[[o for track in tracks for o in track.owners]] = True
+    set_up = _set_up(score, tracks, moved, owner, voice)
+    wanted = ~voice | is_kept[owner] | set_up
+    if moved:  # a drum kit's number is no program
+        is_kit = ((events.status & 0xF0) == smf.PROGRAM) | (
+            ((events.status & 0xF0) == smf.CONTROL) & (events.first == 0)
+        )
+        wanted &= ~(is_kit & np.isin(owner, list(moved)))
+        status = events.status.copy()
+        for place, (_, channel) in moved.items():
+            status[voice & (owner == place)] = (status[voice & (owner == place)] & 0xF0) | channel
+        events = events._replace(status=status)
+    offs, spurious = _missing_offs(score, tracks, moved)
+    wanted[spurious] = False
+    wanted[_impossible_keys(score)] = False
+    altered = np.zeros(chunk_count, bool)
+    altered[[score.tracks[index].chunk for index in np.unique(offs["track"]).tolist()]] = True
+    altered[np.unique(events.chunk[_live(score)])] = True
+    altered[[place >> 4 for place in moved]] = True
+    edges = np.searchsorted(events.chunk, np.arange(chunk_count + 1)).tolist()
     chunks: list[bytes] = []
     for index, (start, end) in enumerate(score.header.chunks):
-        mine = slice(edges[index], edges[index + 1])
-        marks_here = marks[mark_edges[index] : mark_edges[index + 1]]
-        playing_here = [o for o in stays if o >> 4 == index]
+        rows = np.arange(edges[index], edges[index + 1])
+        here = wanted[rows]
+        marks = rows[here & ~voice[rows]]
+        parts_here = [track for track in tracks if track.chunk == index]
         if score.header.format == 0:
-            chunks.append(excerpt(score.data, events.select(marks_here)))
-            rows = (mine.start + np.flatnonzero(voice[mine] & (owner[mine] == o)) for o in playing_here)
-            chunks += [excerpt(score.data, events.select(row)) for row in rows]
-        elif wanted[mine].all():
+            chunks.append(excerpt(score.data, events.select(marks)))
+            rest = rows[here & voice[rows] & ~is_kept[owner[rows]]]
+            chunks += [excerpt(score.data, events.select(rest))] if len(rest) else []
+            for track in parts_here:
+                mine = rows[here & voice[rows] & np.isin(owner[rows], track.owners)]
+                chunks.append(excerpt(score.data, events.select(mine), offs[offs["track"] == track.index]))
+        elif here.all() and not altered[index]:
             chunks.append(score.data[start - 8 : end])
-        elif playing_here:
-            chunks.append(excerpt(score.data, events.select(mine.start + np.flatnonzero(wanted[mine]))))
+        elif parts_here or (here & voice[rows]).any():
+            mine = offs[np.isin(offs["track"], [track.index for track in parts_here])]
+            chunks.append(excerpt(score.data, events.select(rows[here]), mine))
         else:
-            said = (events.status[marks_here] != smf.META) | ~_IS_NAMING[events.first[marks_here]]
+            said = (events.status[marks] != smf.META) | ~_IS_NAMING[events.first[marks]]
             if index == 0 or said.any():
-                chunks.append(excerpt(score.data, events.select(marks_here if index == 0 else marks_here[said])))
-    return chunks, {o & 15 for o in stays}
+                chunks.append(excerpt(score.data, events.select(marks if index == 0 else marks[said])))
+    return chunks
 
 
-def excerpt(data: bytes, events: Events) -> bytes:
-    """An MTrk chunk of some events of a chunk: their own bytes, with new delta times and running status spelt out."""
-    marks = (events.status == smf.META) & (events.first == smf.END_OF_TRACK)
-    events = events.select(~marks)
-    source = np.frombuffer(data, np.uint8)
-    voice = events.status < 0xF0
-    spelt = np.stack([events.status, events.first, events.second], 1).ravel()
-    starts = np.where(voice, len(source) + 3 * np.arange(len(voice)), events.body)
-    short = (events.status & 0xE0) == 0xC0  # program changes and channel pressure have one data byte
-    sizes = np.where(voice, np.where(short, 2, 3), events.end - events.body)
-    return smf.encode(events.tick, np.concatenate([source, spelt]), starts, sizes)
+def _set_up(
+    score: Score, tracks: Sequence[Track], moved: dict[int, tuple[int, int]], owner: np.ndarray, voice: np.ndarray
+) -> np.ndarray:
+    """Which events, in other chunks than its own, set up the channel of a part that stays.
+
+    They are those of chunks that play nothing on the channel; and, where no part that stays sets a program of its own,
+    the programs that chunks set which go.
+    """
+    events, ports = score.events, score.ports
+    staying = {o for track in tracks for o in track.owners}
+    places = {(track.port, o & 15) for track in tracks for o in track.owners if o not in moved}
+    occupied = np.flatnonzero(score.track_of_owner >= 0)
+    present = np.flatnonzero(np.bincount(owner[voice])).tolist()
+    idle = set(present).difference(occupied.tolist())
+    chosen = np.isin(owner, [o for o in idle if (int(ports[o >> 4]), o & 15) in places]) & voice
+    going = [o for o in occupied.tolist() if o not in staying and (int(ports[o >> 4]), o & 15) in places]
+    if going:
+        kind = events.status & 0xF0
+        is_program = voice & (kind == smf.PROGRAM)
+        told = set(np.unique(owner[is_program & (chosen | np.isin(owner, list(staying)))]).tolist())
+        told_places = {(int(ports[o >> 4]), o & 15) for o in told}
+        going = [o for o in going if (int(ports[o >> 4]), o & 15) not in told_places]
+        is_bank = voice & (kind == smf.CONTROL) & ((events.first == 0) | (events.first == 32))
+        chosen |= (is_program | is_bank) & np.isin(owner, going)
+    return chosen
+
+
+def _missing_offs(
+    score: Score, tracks: Sequence[Track], moved: dict[int, tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Notes of these tracks that get a note-off where they are taken to end; rows of note-offs that come too soon."""
+    notes, ends = score.notes, score.note_ends
+    wrong = (ends < 0) | (score.events.tick[ends] != notes["end"])
+    wrong &= np.isin(notes["track"], [track.index for track in tracks])
+    rows = ends[wrong]
+    offs = notes[wrong].copy()
+    for index in np.flatnonzero(wrong).tolist() if moved else ():
+        note = notes[index]
+        place = moved.get(score.tracks[note["track"]].chunk << 4 | int(note["channel"]))
+        if place:
+            offs["channel"][np.count_nonzero(wrong[:index])] = place[1]
+    return offs, rows[rows >= 0]
+
+
+def _live(score: Score) -> np.ndarray:
+    """Rows of events that hold bytes of a live cable, which a file should not."""
+    events = score.events
+    status = events.status
+    is_live = (status > 0xF0) & (status < smf.META) & (status != 0xF7)
+    source = np.frombuffer(score.data, np.uint8)
+    if ((source >= 0xF8) & (source < smf.META)).any():
+        size = np.where((status & 0xE0) == 0xC0, 1, 2) + (source[events.body] >= 0x80)
+        is_live |= (status < 0xF0) & (events.end - events.body > size)
+    return np.flatnonzero(is_live)

@@ -277,8 +277,8 @@ def to_score(tokens_LP: Int[Any, "L P"], qpm: float | int = 120.0) -> Score:
         Part("bass", 1, BASS_PROGRAM, _timed(bass, step)),
         Part("drums", 9, 0, _timed(drum_notes(tokens_LP[:, 2]), step)),
     ]
-    playing = (part for part in parts if len(part.notes))
-    return Score.build(220, playing, tempos=[(0, round(6e7 / qpm))], source="<tokens>")
+    sounding = (part for part in parts if len(part.notes))
+    return Score.build(220, sounding, tempos=[(0, round(6e7 / qpm))], source="<tokens>")
 
 
 def _timed(rows: np.ndarray, step_ticks: int, velocity: int = 80) -> np.ndarray:

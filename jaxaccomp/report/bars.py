@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxaccomp.music.grid import settle
 from jaxaccomp.music.midi import Score
 
 
@@ -24,7 +25,8 @@ class Bars(NamedTuple):
 def bars(score: Score, end_tick: int | None = None) -> Bars:
     """The bars of a Score, under all its metres, up to the one in which `end_tick` (its last note's end) falls."""
     end = max(int(score.notes["end"].max(initial=1)) if end_tick is None else end_tick, 1)
-    metres = score.metres[score.metres["tick"] < end]
+    metres = settle(score.metres, score.ticks_per_quarter)
+    metres = metres[metres["tick"] < end]
     bar_ticks: list[np.ndarray] = []
     beat_ticks: list[np.ndarray] = []
     until = 0.0

@@ -40,14 +40,14 @@ class Version:
     Attributes:
         name: what to call it, such as "Take 2".
         score: its music.
-        melody: the melody's track in `score`, None for the one that a rule takes.
+        melody: the melody's track or tracks in `score`, None for what a rule takes.
         file: name under which its MIDI file is downloaded.
         scores: what it was judged by, by name; see `scores.in_words`. Takes are sorted by the first, largest first.
     """
 
     name: str
     score: Score
-    melody: int | None = None
+    melody: int | tuple[int, ...] | None = None
     file: str = "song.mid"
     scores: Mapping[str, float] = field(default_factory=dict)
 

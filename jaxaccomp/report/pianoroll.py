@@ -14,7 +14,6 @@ from jaxaccomp.errors import MelodyError, RenderError
 from jaxaccomp.music import melody as melodies
 from jaxaccomp.music.midi import Score
 from jaxaccomp.music.tokens import DRUM_CLASSES, DRUM_NAMES
-from jaxaccomp.music.trio import BASS_PROGRAMS
 from jaxaccomp.report import clock, facts
 from jaxaccomp.report.bars import Bars, bars
 
@@ -32,36 +31,35 @@ LANE = {pitch: lane for lane, pitches in enumerate(DRUM_CLASSES) for pitch in pi
 _WIDTH, _STAFF_HEIGHT, _DPI = 15.0, 2.0, 90  # inches, dots an inch
 
 
-def roles(score: Score, melody: int | None = None) -> dict[int, str]:
+def roles(score: Score, melody: int | Sequence[int] | None = None) -> dict[int, str]:
     """What each track plays: `melody`, `bass`, `drums` or `other`.
 
     Args:
         score: any music.
-        melody: the tune's track; None: the one that `melody.choose` takes, if any.
+        melody: the melody's track or tracks; None: what `melody.choose` takes, if anything.
     """
     if melody is None:
         try:
-            melody = melodies.choose(score).track
+            melody = melodies.choose(score).tracks
         except MelodyError:
             melody = -1
+    melody = (melody,) if isinstance(melody, int) else melody
     found = {}
     for track in score.tracks:
-        if track.index == melody:
+        if track.index in melody:
             found[track.index] = "melody"
         elif track.is_drums:
             found[track.index] = "drums"
         else:
-            found[track.index] = "bass" if track.program in BASS_PROGRAMS else "other"
+            found[track.index] = "bass" if track.kind == "bass" else "other"
     return found
 
 
-def melody_track(original: Score, track: int, result: Score) -> int | None:
-    """The number that a track of an original has in a result that keeps it; None if it is not there."""
-    notes = original.track_notes(track)[["start", "pitch"]].tolist()
-    for candidate in result.tracks:
-        if result.track_notes(candidate.index)[["start", "pitch"]].tolist() == notes:
-            return candidate.index
-    return None
+def melody_tracks(original: Score, tracks: Sequence[int], result: Score) -> tuple[int, ...] | None:
+    """The numbers that tracks of an original have in a result that keeps them; None if none is there."""
+    wanted = [original.track_notes(track)[["start", "pitch"]].tolist() for track in tracks]
+    notes = ((track.index, result.track_notes(track.index)[["start", "pitch"]].tolist()) for track in result.tracks)
+    return tuple(index for index, mine in notes if mine in wanted) or None
 
 
 def draw(
@@ -69,7 +67,7 @@ def draw(
     path: str | os.PathLike,
     *,
     original: Score | None = None,
-    melody: int | None = None,
+    melody: int | Sequence[int] | None = None,
     title: str | None = None,
     bars_per_system: int = BARS_PER_SYSTEM,
 ) -> Path:
@@ -79,7 +77,7 @@ def draw(
         score: what to draw.
         path: where to; its ending decides the format: `.png`, `.svg` or `.pdf`.
         original: a Score of the same bars to draw above it.
-        melody: the tune's track in `score`; None: see `roles`.
+        melody: the melody's track or tracks in `score`; None: see `roles`.
         title: text above; None: the name of the Score's file.
         bars_per_system: bars side by side.
 

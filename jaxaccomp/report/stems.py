@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxaccomp.music import build, smf, stitch
+from jaxaccomp.music import build, smf
 from jaxaccomp.music.midi import Score
 
 ROLES = ("melody", "bass", "drums", "other")
@@ -48,25 +48,14 @@ def _alone(score: Score, tracks: tuple[int, ...]) -> Score:
     is_voice, is_note = events.status < 0xF0, (kind == smf.NOTE_ON) | (kind == smf.NOTE_OFF)
     is_tempo = (events.status == smf.META) & (events.first == smf.TEMPO)
     is_system = (events.status == 0xF0) | (events.status == 0xF7)
-    ports = _ports(score)
     owner = events.chunk << 4 | events.status & 0x0F
-    channel = ports[events.chunk] << 4 | events.status & 0x0F
+    channel = score.ports[events.chunk] << 4 | events.status & 0x0F
     mine = [score.tracks[index] for index in tracks]
-    is_mine = np.isin(owner, [track.chunk << 4 | track.channel for track in mine])
-    bears = np.isin(channel, [ports[track.chunk] << 4 | track.channel for track in mine])
+    is_mine = np.isin(owner, [owner for track in mine for owner in track.owners])
+    bears = np.isin(channel, [track.port << 4 | channel for track in mine for channel in track.channels])
     wanted = is_voice & np.where(is_note, is_mine, bears)
     rows = [np.flatnonzero(is_tempo | is_system)]
     rows[0] = rows[0][np.argsort(events.tick[rows[0]], kind="stable")]
     rows += [np.flatnonzero(wanted & (events.chunk == chunk)) for chunk in np.unique(events.chunk[wanted])]
-    chunks = [stitch.excerpt(score.data, events.select(row)) for row in rows]
+    chunks = [build.excerpt(score.data, events.select(row)) for row in rows]
     return Score(build.assemble(1, score.ticks_per_quarter, chunks), score.source, score.limits)
-
-
-def _ports(score: Score) -> np.ndarray:
-    """The MIDI port of each chunk."""
-    ports = np.zeros(len(score.header.chunks), np.int64)
-    events = score.events
-    for row in np.flatnonzero((events.status == smf.META) & (events.first == smf.PORT)):
-        said = smf.payload(score.data, events, row)
-        ports[events.chunk[row]] = said[0] if said else 0
-    return ports

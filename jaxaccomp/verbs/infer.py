@@ -143,7 +143,10 @@ def _play_one(arguments: argparse.Namespace, options: PlayOptions) -> int:
     say = _nothing if arguments.quiet or arguments.json else print
     source = demos.path(arguments.demo) if arguments.demo else arguments.inputs[0]
     place = Place.of(arguments.out, source)
-    song = songs.prepare(midi.read(source), options)
+    score = midi.read(source, strict=arguments.strict)
+    for mended in score.repaired:
+        print(f"infer.py: warning: {source}: {mended}", file=sys.stderr)
+    song = songs.prepare(score, options)
     place.refuse_overwriting(source, options.variations)
     count = len(song.melody_NL)
     say(f"{source}: {songs.describe(song)}; {count} window{'s' * (count > 1)} of {BARS} bars")

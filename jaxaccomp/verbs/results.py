@@ -71,11 +71,10 @@ class Place:
 
 def left_out(song: "Song", options: PlayOptions) -> str:
     """A sentence that names the tracks of the original that are not kept; empty if all are."""
-    from jaxaccomp.music.trio import BASS_PROGRAMS
+    from jaxaccomp.music import stitch
 
-    others = [track for track in song.score.tracks if track.index != song.choice.track]
-    replaced = [track for track in others if track.is_drums or track.program in BASS_PROGRAMS]
-    gone = replaced if options.keep == "all" else others
+    gone = stitch.left_out(song.score, song.choice, options.keep)
+    replaced = stitch.left_out(song.score, song.choice, "all")
     if not gone:
         return ""
     names = ", ".join(f"{track.index} {track.name!r}" if track.name else str(track.index) for track in gone[:8])

@@ -7,7 +7,7 @@ MIDI file below it is shown.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from jaxaccomp import files
@@ -21,7 +21,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares files and what to make of them."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="MIDI files, or folders of them")
     parser.add_argument(
-        "--melody", metavar="TRACK", help="the melody's track, by number or name (default: found by rule)"
+        "--melody",
+        metavar="TRACK",
+        help="the melody's track, by number or name, or several: A,B (default: found by rule)",
     )
     parser.add_argument("--plot", action="store_true", help="draw a piano roll, OUT/<name>.png")
     parser.add_argument(
@@ -71,36 +73,41 @@ def describe(score: Score, melody: str | None = None) -> str:
 
     try:
         choice = melodies.choose(score, track=melody)
-        melody_track, reason = choice.track, choice.reason
+        melody_tracks, reasons = choice.tracks, {choice.track: choice.reason}
     except MelodyError as error:
         if melody is not None:
             raise
-        melody_track, reason = -1, ""
+        melody_tracks, reasons = (), {}
         no_melody = f"\n  no melody: {error}"
-    roles = pianoroll.roles(score, melody_track)
+    roles = pianoroll.roles(score, melody_tracks)
     lines = [f"{score.source}: {facts.line(score)}, {len(score.notes)} notes, {len(score.tracks)} tracks"]
-    lines += [_track_line(score, track, roles[track.index], reason) for track in score.tracks]
-    return "\n".join(lines) + (no_melody if melody_track < 0 else "")
+    lines += [_track_line(score, track, roles[track.index], reasons) for track in score.tracks]
+    return "\n".join(lines) + (no_melody if not melody_tracks else "")
 
 
-def _track_line(score: Score, track: Track, role: str, reason: str) -> str:
+def _track_line(score: Score, track: Track, role: str, reasons: Mapping[int, str]) -> str:
     from jaxaccomp.report.facts import pitch_name
 
     pitches = score.track_notes(track.index)["pitch"].tolist()
     sound = "drums" if track.is_drums else f"program {track.program}"
     compass = "" if track.is_drums else f"  {pitch_name(min(pitches))}–{pitch_name(max(pitches))}"
     name = " ".join("".join(c if c.isprintable() else " " for c in track.name).split()) or "(no name)"
+    reason = reasons.get(track.index, "goes on in this track")
     told = {"melody": f"  ← the melody: {reason}", "bass": "  (bass)"}.get(role, "")
-    return f"  {track.index:2d}  {name:24.24s}  {sound:11s}  {len(pitches):5d} notes{compass}{told}"
+    several = len(track.channels) > 1
+    channels = f"  channels {', '.join(str(channel + 1) for channel in track.channels)}" if several else ""
+    return f"  {track.index:2d}  {name:24.24s}  {sound:11s}  {len(pitches):5d} notes{compass}{channels}{told}"
 
 
 def _show(file: Path, place: Path, arguments: argparse.Namespace) -> None:
     score = midi.read(file)
+    for mended in score.repaired:
+        print(f"jaxaccomp show: warning: {file}: {mended}", file=sys.stderr)
     print(describe(score, arguments.melody))
     if arguments.plot:
         from jaxaccomp.report import pianoroll
 
-        track = melodies.choose(score, track=arguments.melody).track if arguments.melody is not None else None
+        track = melodies.choose(score, track=arguments.melody).tracks if arguments.melody is not None else None
         original = midi.read(arguments.original) if arguments.original is not None else None
         picture = place.with_name(f"{place.name}.png")
         print(f"drew {pianoroll.draw(score, picture, original=original, melody=track)}")

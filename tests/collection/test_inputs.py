@@ -68,11 +68,11 @@ def test_names_that_are_no_text(tmp_path):
 
 
 def test_several_inputs_are_named_from_their_common_folder(tmp_path):
-    _touch(tmp_path, "x/a.mid", "x/b.kar", "y/a.mid")
-    found = inputs.find([tmp_path / "x" / "a.mid", tmp_path / "x" / "b.kar"], tmp_path / "out")
-    assert found.names == ["a.mid", "b.kar"]
-    assert found.named == {"a.mid", "b.kar"}
-    assert _outputs(found) == {"a.mid": "a.mid", "b.kar": "b.kar.mid"}
+    _touch(tmp_path, "x/a.mid", "x/b.txt", "y/a.mid")
+    found = inputs.find([tmp_path / "x" / "a.mid", tmp_path / "x" / "b.txt"], tmp_path / "out")
+    assert found.names == ["a.mid", "b.txt"]
+    assert found.named == {"a.mid", "b.txt"}
+    assert _outputs(found) == {"a.mid": "a.mid", "b.txt": "b.txt.mid"}
     found = inputs.find([tmp_path / "x", tmp_path / "y", tmp_path / "x" / "a.mid"], tmp_path / "out")
     assert found.names == ["x/a.mid", "y/a.mid"]
 

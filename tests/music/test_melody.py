@@ -58,7 +58,8 @@ def test_the_user_has_the_last_word():
     assert chosen(score, track="BASS") == 1
     assert melody.choose(score, track=3).track == 3
     assert melody.choose(score, track="3").track == 3
-    for wrong in ("Oboe", "Melody", 17, -1, 4, "-4", "--4", "²"):
+    assert melody.choose(score, track=4).track == 4  # drums by their number alone
+    for wrong in ("Oboe", "Melody", 17, -1, "-4", "--4", "²"):
         with pytest.raises(MelodyError, match="it has 0 'Piano' \\(program 0\\)") as caught:
             melody.choose(score, track=wrong)
         assert caught.value.reason == "no-such-track"
