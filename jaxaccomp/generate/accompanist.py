@@ -72,6 +72,7 @@ class Accompanist:
                 "train one: python train.py surrogate --help"
             )
         self.config = config
+        self._dtype = dtype
         self.params = params
         self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
         self._encode_melody = latents.MelodyEncoder(config.surrogate, params["surrogate"])
@@ -160,6 +161,7 @@ class Accompanist:
                 progress(settled - told)
             told = settled
 
+    @runtime.own_settings()
     def play(
         self,
         melody_BL: Int[np.ndarray, "B L"],
@@ -172,6 +174,8 @@ class Accompanist:
         options: PlayOptions | None = None,
     ) -> Decoded:
         """Decodes any windows of any songs, once, without waiting for the device.
+
+        JAX's settings of the caller's process change no note.
 
         Args:
             melody_BL: the melody's tokens.
@@ -214,6 +218,11 @@ class Accompanist:
         found = {"bass": bass_BL, "drums": drums_BL}
         return jnp.stack([found[part] for part in options.parts], axis=-1)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made of, arrays on the host; the devices are those of the process that reads it."""
+        params = jax.tree.map(np.asarray, dict(self.params))
+        return _unpickled, (self.config, params, self._dtype, self.name)
+
     def __repr__(self) -> str:
         count = sum(array.size for array in jax.tree.leaves(self.params))
         return f"Accompanist({self.name}, {count / 1e6:.1f} million parameters)"
@@ -242,6 +251,12 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None
     except CheckpointError as error:
         raise CheckpointError(f"{name_or_path}: {error}") from error
     band.name = str(name_or_path)
+    return band
+
+
+def _unpickled(config: ModelConfig, params: Mapping[str, Any], dtype: Any, name: str) -> Accompanist:
+    band = Accompanist(config, jax.tree.map(jax.numpy.asarray, params), dtype=dtype)
+    band.name = name
     return band
 
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from jaxaccomp import runtime
 from jaxaccomp.config import SurrogateConfig
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.models import lstm_scan, surrogate
@@ -85,7 +86,7 @@ def draw(
     """
 
     def draw_row(fingerprint_2: Array, window: Array, variation: Array, attempt: Array) -> tuple[Array, Array]:
-        take = jax.random.key(seed)
+        take = jax.random.key(seed, impl=runtime.PRNG)
         for number in (*fingerprint_2, variation, attempt):
             take = jax.random.fold_in(take, number)
         noise_Z = jax.random.normal(jax.random.fold_in(take, _LATENT_KEY), mean_BZ.shape[1:])

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxaccomp import runtime
 from jaxaccomp.arrays import PARTS, WindowTokens
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError
@@ -45,7 +46,7 @@ class LatentSpace:
     def prior(self, count: int, seed: int = 0) -> Latents:
         """Draws from the prior, N(0, I); row k is the same however many there are."""
         require(count >= 1, f"count must be at least 1, got {count}")
-        key = jax.random.fold_in(jax.random.key(seed), _PRIOR_KEY)
+        key = jax.random.fold_in(jax.random.key(seed, impl=runtime.PRNG), _PRIOR_KEY)
         keys_N = jax.vmap(lambda row: jax.random.fold_in(key, row))(np.arange(count))
         return np.asarray(jax.vmap(lambda key: jax.random.normal(key, (self.config.musicvae.latent_size,)))(keys_N))
 
@@ -81,7 +82,7 @@ class LatentSpace:
             parts: what to decode, in the order of the last axis.
             shared_noise: whether it is the same for every row, or each row's own.
         """
-        key = jax.random.fold_in(jax.random.key(seed), _SAMPLER_KEY)
+        key = jax.random.fold_in(jax.random.key(seed, impl=runtime.PRNG), _SAMPLER_KEY)
         rows_N = np.zeros(len(z_NZ), np.int32) if shared_noise else np.arange(len(z_NZ), dtype=np.int32)
         keys_N = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows_N)
         return np.asarray(self._sampler(np.asarray(z_NZ, np.float32), keys_N, temperature, tuple(parts)))

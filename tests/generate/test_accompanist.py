@@ -1,5 +1,8 @@
 """The band plays the same notes whatever company a song is in, and others for another seed."""
 
+import pickle
+
+import jax
 import numpy as np
 import pytest
 
@@ -203,3 +206,22 @@ def test_a_checkpoint_without_surrogate_is_refused(tmp_path, tiny_checkpoint):
         accompanist.load(tmp_path / "vae")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         accompanist.load("no-such-name")
+
+
+def test_a_pickled_band_plays_the_same(band, take):
+    again = pickle.loads(pickle.dumps(band))
+    assert again.name == band.name
+    assert again.accompany(DEMO)[0].score.data == take.score.data
+
+
+@pytest.mark.parametrize("setting", ["x64", "prng", "precision", "rank", "promotion"])
+def test_ambient_settings_of_jax_change_no_note(setting, band, take):
+    context = {
+        "x64": lambda: jax.enable_x64(True),
+        "prng": lambda: jax.default_prng_impl("rbg"),
+        "precision": lambda: jax.default_matmul_precision("bfloat16"),
+        "rank": lambda: jax.numpy_rank_promotion("raise"),
+        "promotion": lambda: jax.numpy_dtype_promotion("strict"),
+    }[setting]
+    with context():
+        assert band.accompany(DEMO)[0].score.data == take.score.data
