@@ -82,9 +82,9 @@ def stopped_at(said: str) -> int:
 
 @pytest.fixture(scope="module")
 def alone(windows_folder, tmp_path_factory) -> Path:
-    """16 steps on 8 devices of one process."""
+    """8 steps on 8 devices of one process."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    with started(1, command(windows_folder, workdir, 16)) as workers:
+    with started(1, command(windows_folder, workdir, 8)) as workers:
         ((code, said),) = ended(workers)
     assert code == 0, said
     return workdir
@@ -93,7 +93,7 @@ def alone(windows_folder, tmp_path_factory) -> Path:
 def test_four_processes_are_one_told_to_stop_and_resumed(alone, windows_folder, tmp_path):
     """4 × 2 devices, SIGTERM to all of them; the same command ends where one process of 8 devices does."""
     workdir = tmp_path / "run"
-    with started(4, command(windows_folder, workdir, 16)) as workers:
+    with started(4, command(windows_folder, workdir, 8)) as workers:
         await_steps(workdir, workers, 3)
         for worker in workers:
             worker.send_signal(signal.SIGTERM)
@@ -101,12 +101,12 @@ def test_four_processes_are_one_told_to_stop_and_resumed(alone, windows_folder, 
     assert [code for code, _ in ends] == [1] * 4
     (step,) = {stopped_at(said) for _, said in ends}
     assert (workdir / "snapshots" / str(step)).is_dir()
-    with started(4, command(windows_folder, workdir, 16)) as workers:
+    with started(4, command(windows_folder, workdir, 8)) as workers:
         ends = ended(workers)
     assert [code for code, _ in ends] == [0] * 4, ends
     assert f"resuming from step {step}" in ends[0][1]
     np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-5)
-    last, expected = arrays(workdir, 16), arrays(alone, 16)
+    last, expected = arrays(workdir, 8), arrays(alone, 8)
     np.testing.assert_allclose(last["params"]["mean"]["kernel"], expected["params"]["mean"]["kernel"], atol=1e-5)
 
 

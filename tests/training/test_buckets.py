@@ -1,0 +1,144 @@
+"""Data, checkpoints and runs on buckets: killed and resumed, they end with the bytes of a run on this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import emulators
+import numpy as np
+import pytest
+
+from jaxaccomp import cli, remote
+from jaxaccomp.data import latents
+from jaxaccomp.training import metrics_log
+from jaxaccomp.weights import checkpoint
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+MODEL = ["--encoder-sizes", "4", "--conductor-sizes", "5", "--decoder-sizes", "6", "--latent-size", "3"]
+RUN = ["--batch-size", "8", "--log-every", "1", "--evaluate-windows", "8", "--checkpoint-every", "3", "--warmup", "2"]
+STEPS = 12
+KINDS = {"gs": emulators.gcs, "s3": emulators.s3}
+
+
+@pytest.fixture(params=KINDS)
+def bucket(request, tmp_path, monkeypatch):
+    """A bucket, and a cache of its own."""
+    with KINDS[request.param]() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        yield f"{request.param}://{emulators.BUCKET}"
+
+
+@pytest.fixture(scope="module")
+def musicvae(windows_folder, tmp_path_factory) -> Path:
+    """A MusicVAE to make latents with, on this machine."""
+    workdir = tmp_path_factory.mktemp("vae") / "run"
+    command = ["vae", "--data", str(windows_folder), "--workdir", str(workdir), *MODEL, *RUN, "--steps", "1"]
+    assert cli.train(command) == 0
+    return workdir / "checkpoint"
+
+
+def surrogate(data: object, base: object, workdir: object) -> list[str]:
+    command = ["surrogate", "--data", str(data), "--checkpoint", str(base), "--workdir", str(workdir)]
+    return [*command, *RUN, "--steps", str(STEPS), "--decoder-from", "0.2"]
+
+
+def killed_at(step: int, workdir: str, processes: int, cache: Path, command: list[str]) -> None:
+    """Starts the run on an empty machine, and kills all its processes once the bucket has told of a step."""
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={2 // processes}", "XDG_CACHE_HOME": str(cache)}
+    with emulators.tpu_metadata(processes) as environments:
+        workers = [
+            subprocess.Popen(
+                [sys.executable, str(HERE.parent / "tpu_worker.py"), "train", *command],
+                env={**emulators.plain_environment(), **environment, **flags},
+                stderr=subprocess.DEVNULL,
+            )
+            for environment in environments
+        ]
+        try:
+            deadline = time.monotonic() + 500
+            while f'"step": {step},' not in (remote.read_text(f"{workdir}/metrics.jsonl") or ""):
+                assert all(worker.poll() is None for worker in workers)
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        finally:
+            for worker in workers:
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.wait()
+
+
+def test_a_run_killed_twice_ends_with_the_bytes_of_a_local_one(bucket, musicvae, windows_folder, tmp_path):
+    """Windows, checkpoint, latents and run lie on the bucket; each start is on a machine without a cache."""
+    local = tmp_path / "local"
+    latents.build(windows_folder, musicvae, local / "latents", batch_size=8, limit=8)
+    assert cli.train(surrogate(local / "latents", musicvae, local / "run")) == 0
+
+    remote.send(windows_folder, f"{bucket}/windows")
+    remote.send(musicvae, f"{bucket}/base")
+    command = ["latents", "--windows", f"{bucket}/windows", "--checkpoint", f"{bucket}/base", "--batch-size", "8"]
+    assert cli.main([*command, "--limit", "8", "--out", f"{bucket}/latents"]) == 0
+    here = {
+        file.relative_to(local / "latents").as_posix(): file.read_bytes()
+        for file in (local / "latents").rglob("*-of-*")
+    }
+    there = {name: remote.here(f"{bucket}/latents/{name}", "tests").read_bytes() for name in here}
+    assert there == here
+
+    workdir = f"{bucket}/run"
+    train = surrogate(f"{bucket}/latents", f"{bucket}/base", workdir)
+    killed_at(3, workdir, 1, tmp_path / "first", train)
+    killed_at(6, workdir, 2, tmp_path / "second", train)
+    assert cli.train(train) == 0
+    (tmp_path / "metrics.jsonl").write_text(remote.read_text(f"{workdir}/metrics.jsonl"))
+    lines, expected = (
+        [line["loss"] for line in metrics_log.read(folder / "metrics.jsonl") if "loss" in line]
+        for folder in (tmp_path, local / "run")
+    )
+    assert len(expected) == STEPS
+    np.testing.assert_allclose(lines, expected, rtol=1e-6)
+    assert lines[0] == expected[0]
+    _, params = checkpoint.load(f"{workdir}/checkpoint")
+    _, straight = checkpoint.load(local / "run" / "checkpoint")
+    kernels = params["surrogate"]["mean"]["kernel"], straight["surrogate"]["mean"]["kernel"]
+    np.testing.assert_allclose(*kernels, atol=1e-6)
+
+
+def test_a_run_on_a_bucket_resumes_bit_for_bit_on_as_many_devices(bucket, windows_folder, tmp_path, monkeypatch):
+    vae = ["vae", "--data", str(windows_folder), *MODEL, *RUN]
+    assert cli.train([*vae, "--steps", "6", "--workdir", str(tmp_path / "run")]) == 0
+    for steps, cache in ((3, "one"), (6, "another")):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
+        assert cli.train([*vae, "--steps", str(steps), "--schedule", "constant", "--workdir", f"{bucket}/run"]) == 0
+    steps = {name.split("/")[1] for name in remote.listing(f"{bucket}/run") if name.startswith("snapshots/")}
+    assert steps == {"3", "6"}
+    assert {"config.json", "metrics.jsonl"} <= set(remote.listing(f"{bucket}/run"))
+
+
+def test_a_bucket_that_is_missing_is_said_and_nothing_is_written(bucket, windows_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    gone = bucket.replace(emulators.BUCKET, "no-such-bucket")
+    assert cli.train(["vae", "--data", f"{gone}/windows", "--workdir", "run", *MODEL, *RUN]) == 1
+    said = capsys.readouterr().err
+    assert "no-such-bucket/windows: cannot be reached, read or written" in said
+    assert "Traceback" not in said
+    assert not Path("run").exists()
+
+
+def test_songs_and_a_ported_checkpoint_on_a_bucket(bucket, golden, tmp_path, capsys):
+    for name in ("syn01_basic16.mid", "syn05_multi_instruments.mid", "syn02_basic20_100bpm.mid"):
+        remote.send(golden / "trio" / "midi" / name, f"{bucket}/songs/{name}")
+    assert cli.main(["windows", f"{bucket}/songs", "--out", f"{bucket}/data", "--workers", "1"]) == 0
+    assert f"{bucket}/data/trio_windows/1.0.0" in capsys.readouterr().out
+    held = remote.listing(f"{bucket}/data/trio_windows/1.0.0")
+    assert {"dataset_info.json", "features.json", "songs.jsonl", "ledger.jsonl"} <= set(held)
+    assert "building.json" not in held
+    assert cli.main(["windows", f"{bucket}/songs", "--out", f"{bucket}/data", "--workers", "1"]) == 0  # nothing to do
+    remote.send(golden / "musicvae", f"{bucket}/original")
+    assert cli.main(["port", f"{bucket}/original", "--out", f"{bucket}/ported"]) == 0
+    assert cli.main(["describe", f"{bucket}/ported", "--json"]) == 0
+    assert checkpoint.load(f"{bucket}/ported")[0].surrogate is None
