@@ -91,6 +91,26 @@ def join() -> None:
         _watch = _Watch()
 
 
+def place() -> tuple[int, int]:
+    """Which of several processes this is, from 0, and how many there are; they part again, and none needs another.
+
+    Raises:
+        ClusterError: the environment names other processes, but they cannot be reached.
+    """
+    global _watch
+    import jax
+
+    if jax.distributed.is_initialized():  # by a caller, who knows why
+        return index(), size()
+    join()
+    found = index(), size()
+    if _watch is not None:
+        _watch.end()
+        _watch = None
+    jax.distributed.shutdown()
+    return found
+
+
 def size() -> int:
     """How many processes the run has; starts no device."""
     if "jax" not in sys.modules:
@@ -205,7 +225,7 @@ class _Watch:
         _on_abort(f"the first process of this run has ended; {_GONE}")
         self._thread = threading.Thread(target=self._run, name="signs-of-life", daemon=True)
         self._thread.start()
-        atexit.register(self._end, "left")  # goes before JAX's own, which waits for the others
+        atexit.register(self.end)  # goes before JAX's own, which waits for the others
 
     def news(self) -> str | None:
         """What is known of a process that is gone."""
@@ -228,7 +248,7 @@ class _Watch:
 
     def fail(self, reason: str) -> None:
         """Tells the others that this process ends, and gives them the time to read it."""
-        self._end(f"failed {reason}"[:500])
+        self.end(f"failed {reason}"[:500])
         if index() == 0:
             time.sleep(2 * BEAT_S)  # the service that they read it from ends with this process
 
@@ -242,10 +262,13 @@ class _Watch:
             beat += 1
             self._ended.wait(BEAT_S)
 
-    def _end(self, word: str) -> None:
-        self._ended.set()
-        self._thread.join(BEAT_S)
-        self._tell(word)
+    def end(self, word: str = "left") -> None:
+        """Stops, after a last word; the first one counts."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._thread.join(BEAT_S)
+            self._tell(word)
+            _on_abort(None)
 
     def _tell(self, word: str) -> None:
         with contextlib.suppress(Exception):  # the service is gone: JAX notices, or the next step does

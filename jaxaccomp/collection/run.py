@@ -21,7 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jaxaccomp import runtime
+from jaxaccomp import cluster, runtime
 from jaxaccomp.collection import inputs as inputs_
 from jaxaccomp.collection import manifest, songfile
 from jaxaccomp.collection.decoders import DeviceDecoders
@@ -72,18 +72,17 @@ class CollectionConfig:
 
         Raises:
             CollectionError: there is no cluster that JAX knows of.
+            ClusterError: there is one, and it cannot be joined.
         """
         if self.shard != "auto":
             index, _, count = self.shard.partition("/")
             return int(index), int(count)
-        import jax
-
-        try:
-            if not jax.distributed.is_initialized():
-                jax.distributed.initialize()
-        except (RuntimeError, ValueError) as error:
-            raise CollectionError(f"--shard auto: JAX finds no cluster ({error}); give --shard I/N instead") from error
-        return jax.process_index(), jax.process_count()
+        index, count = cluster.place()
+        if count == 1:
+            raise CollectionError(
+                "--shard auto: JAX finds no cluster, so this is no share of anything; give --shard I/N instead"
+            )
+        return index, count
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import emulators
-import numpy as np
 import pytest
 
 from jaxaccomp import cli, remote
@@ -82,10 +81,8 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_a_local_one(bucket, musicvae,
     remote.send(musicvae, f"{bucket}/base")
     command = ["latents", "--windows", f"{bucket}/windows", "--checkpoint", f"{bucket}/base", "--batch-size", "8"]
     assert cli.main([*command, "--limit", "8", "--out", f"{bucket}/latents"]) == 0
-    here = {
-        file.relative_to(local / "latents").as_posix(): file.read_bytes()
-        for file in (local / "latents").rglob("*-of-*")
-    }
+    shards = (local / "latents").rglob("*-of-*")
+    here = {file.relative_to(local / "latents").as_posix(): file.read_bytes() for file in shards}
     there = {name: remote.here(f"{bucket}/latents/{name}", "tests").read_bytes() for name in here}
     assert there == here
 
@@ -100,20 +97,17 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_a_local_one(bucket, musicvae,
         for folder in (tmp_path, local / "run")
     )
     assert len(expected) == STEPS
-    np.testing.assert_allclose(lines, expected, rtol=1e-6)
-    assert lines[0] == expected[0]
-    _, params = checkpoint.load(f"{workdir}/checkpoint")
-    _, straight = checkpoint.load(local / "run" / "checkpoint")
-    kernels = params["surrogate"]["mean"]["kernel"], straight["surrogate"]["mean"]["kernel"]
-    np.testing.assert_allclose(*kernels, atol=1e-6)
+    assert lines == expected
+    assert checkpoint.fingerprint(f"{workdir}/checkpoint") == checkpoint.fingerprint(local / "run" / "checkpoint")
 
 
 def test_a_run_on_a_bucket_resumes_bit_for_bit_on_as_many_devices(bucket, windows_folder, tmp_path, monkeypatch):
-    vae = ["vae", "--data", str(windows_folder), *MODEL, *RUN]
+    vae = ["vae", "--data", str(windows_folder), *MODEL, *RUN, "--schedule", "constant"]
     assert cli.train([*vae, "--steps", "6", "--workdir", str(tmp_path / "run")]) == 0
     for steps, cache in ((3, "one"), (6, "another")):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
-        assert cli.train([*vae, "--steps", str(steps), "--schedule", "constant", "--workdir", f"{bucket}/run"]) == 0
+        assert cli.train([*vae, "--steps", str(steps), "--workdir", f"{bucket}/run"]) == 0
+    assert checkpoint.fingerprint(f"{bucket}/run/checkpoint") == checkpoint.fingerprint(tmp_path / "run" / "checkpoint")
     steps = {name.split("/")[1] for name in remote.listing(f"{bucket}/run") if name.startswith("snapshots/")}
     assert steps == {"3", "6"}
     assert {"config.json", "metrics.jsonl"} <= set(remote.listing(f"{bucket}/run"))
