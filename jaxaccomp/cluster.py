@@ -108,6 +108,9 @@ def place() -> tuple[int, int]:
         _watch.end()
         _watch = None
     jax.distributed.shutdown()
+    from jax._src import distributed
+
+    distributed.global_state.process_id, distributed.global_state.num_processes = 0, 1  # shutting down leaves them
     return found
 
 
