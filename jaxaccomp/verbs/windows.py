@@ -7,6 +7,7 @@ A run that was interrupted continues when the same command is given again.
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from jaxaccomp import locks, remote
 from jaxaccomp.data.staging import WindowsConfig
