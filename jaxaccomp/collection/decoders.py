@@ -79,7 +79,9 @@ class _Model:
             if device not in self._on_device:
                 loaded = self._load()
                 params = jax.device_put(loaded.params, device)
-                self._on_device[device] = Accompanist(loaded.config, params, dtype=self._options.dtype)
+                self._on_device[device] = Accompanist(
+                    loaded.config, params, dtype=self._options.dtype, source=loaded.source
+                )
             return self._on_device[device]
 
     def _load(self) -> Any:

@@ -21,13 +21,14 @@ from jaxaccomp import runtime
 from jaxaccomp.arrays import PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError
-from jaxaccomp.generate import guidance, latents, scoring
+from jaxaccomp.generate import given, guidance, latents, scoring
 from jaxaccomp.generate.batcher import Batcher, Decoded, PendingTake
+from jaxaccomp.generate.conditioning import Conditions
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.sampler import Sampler, Temperature
 from jaxaccomp.generate.scoring import TakeScorer
-from jaxaccomp.generate.song import Song, finish, prepare
+from jaxaccomp.generate.song import Song, finish, given_tokens, prepare
 from jaxaccomp.generate.take import Accompaniment
 from jaxaccomp.music import midi
 from jaxaccomp.weights import checkpoint
@@ -54,6 +55,7 @@ class Accompanist:
         *,
         dtype: Any = None,
         devices: Sequence[jax.Device] | None = None,
+        source: str | PathLike | None = None,
     ):
         """Takes both models as `checkpoint.load` gives them.
 
@@ -62,6 +64,7 @@ class Accompanist:
             params: of both.
             dtype: what the decoder's products are rounded to, see `Sampler`.
             devices: several share the decoding among them, see `Sampler`.
+            source: the checkpoint's name or path, beside which directions and the like are looked up.
 
         Raises:
             CheckpointError: there is no surrogate.
@@ -74,6 +77,8 @@ class Accompanist:
         self.config = config
         self._dtype = dtype
         self.params = params
+        self.source = source
+        self._conditions = Conditions(params, source)
         self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
         self._encode_melody = latents.MelodyEncoder(config.surrogate, params["surrogate"])
 
@@ -125,12 +130,16 @@ class Accompanist:
             PendingTake(song.melody_NL, song.fingerprint, variation, used_NL=song.used_NL)
             for variation in range(options.variations)
         ]
+        given_NL = None
+        if options.given is not None:
+            given_NL = given_tokens(song, options)
+            self._know(takes, given_NL, options)
         self.settle(takes, options, batch_size=batch_size, progress=progress)
         return [
             Accompaniment(
                 finish(song.score, song.choice, take.tokens_NLP.astype(np.int32), options, take.variation),
                 take.z_NZ,
-                _with_melody(song.melody_NL, take.tokens_NLP, options.parts),
+                _with_melody(song.melody_NL, take.tokens_NLP, options.parts, options.given, given_NL),
                 song.choice,
                 take.variation,
                 take.scores,
@@ -138,6 +147,18 @@ class Accompanist:
             )
             for take in takes
         ]
+
+    def _know(self, takes: Sequence[PendingTake], given_NL: np.ndarray, options: PlayOptions) -> None:
+        """Tells takes of one song the latents that a given part makes likely."""
+        posterior = self._encode_melody(takes[0].melody_NL)
+        if options.like is not None:
+            posterior = self._conditions.like(posterior, options, self._encode_melody)
+        for take in takes:
+            key = given.take_key(options.seed, take.fingerprint, take.variation)
+            attempts = options.attempts + options.retries
+            take.known = given.choose(
+                self.params["musicvae"], posterior, given_NL, options.given, key, attempts, options.spread
+            )
 
     def settle(
         self,
@@ -192,6 +213,8 @@ class Accompanist:
         )
         if posterior is None:
             posterior = self._encode_melody(melody_BL)
+            if options.like is not None:
+                posterior = self._conditions.like(posterior, options, self._encode_melody)
         seed, spread = np.uint32(options.seed % 2**32), np.float32(options.spread)
         z_BZ, keys_B = blocks.in_blocks(
             lambda *rows: latents.draw(seed, spread, *rows),
@@ -202,6 +225,8 @@ class Accompanist:
             attempts_B,
             latents.toward_prior(attempts_B, options.attempts),
         )
+        if options.steer:
+            z_BZ = z_BZ + self._conditions.shift(options)
         return Decoded(self._decode(melody_BL, z_BZ, keys_B, options), z_BZ, *posterior)
 
     def _decode(self, melody_BL: Any, z_BZ: Any, keys_B: Any, options: PlayOptions) -> Int[Array, "B L parts"]:
@@ -247,7 +272,7 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None
     runtime.use_compilation_cache()
     config, params = checkpoint.load(name_or_path)
     try:
-        band = Accompanist(config, params, dtype=dtype)
+        band = Accompanist(config, params, dtype=dtype, source=name_or_path)
     except CheckpointError as error:
         raise CheckpointError(f"{name_or_path}: {error}") from error
     band.name = str(name_or_path)
@@ -255,14 +280,18 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None
 
 
 def _unpickled(config: ModelConfig, params: Mapping[str, Any], dtype: Any, name: str) -> Accompanist:
-    band = Accompanist(config, jax.tree.map(jax.numpy.asarray, params), dtype=dtype)
+    band = Accompanist(config, jax.tree.map(jax.numpy.asarray, params), dtype=dtype, source=name)
     band.name = name
     return band
 
 
-def _with_melody(melody_NL: np.ndarray, tokens_NLP: np.ndarray, parts: Sequence[str]) -> np.ndarray:
+def _with_melody(
+    melody_NL: np.ndarray, tokens_NLP: np.ndarray, parts: Sequence[str], given: str | None, given_NL: np.ndarray | None
+) -> np.ndarray:
     windows_NLP = np.zeros((*melody_NL.shape, len(PARTS)), np.int32)
     windows_NLP[:, :, 0] = melody_NL
     for p, part in enumerate(parts):
         windows_NLP[:, :, PARTS.index(part)] = tokens_NLP[:, :, p]
+    if given is not None:
+        windows_NLP[:, :, PARTS.index(given)] = given_NL
     return windows_NLP

@@ -45,6 +45,7 @@ class PendingTake:
         variation: number of the take.
         tag: what the caller knows it by.
         used_NL: which steps the song's bars have, see `Song`.
+        known: its latents by attempt [A, N, Z], where something else than the melody tells them.
         missing: how often windows are still to be decoded.
         times_decoded_N: how often each window was.
     """
@@ -54,6 +55,7 @@ class PendingTake:
     variation: int = 0
     tag: Any = None
     used_NL: Bool[np.ndarray, "N L"] | None = None
+    known: Float[np.ndarray, "A N Z"] | None = None
     missing: int = 0
     times_decoded_N: Int[np.ndarray, "N"] = field(init=False)
     _attempts: list[Decoded] = field(default_factory=list)
@@ -78,8 +80,11 @@ class PendingTake:
         """What these were chosen by: means over the windows."""
         return {name: float(np.mean(self._pick(scores))) for name, scores in self._scores.items()}
 
-    def posterior(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the latents of windows that were decoded before."""
+    def posterior(self, windows: np.ndarray, attempt: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the latents of windows that were decoded before, or known from the start."""
+        if self.known is not None:
+            known_BZ = self.known[attempt % len(self.known), windows]
+            return known_BZ, np.zeros_like(known_BZ)
         return self._attempts[0].mean_BZ[windows], self._attempts[0].scale_BZ[windows]
 
     def keep(self, windows: np.ndarray, attempt: int, decoded: Decoded, scores: Scores) -> None:
@@ -150,7 +155,7 @@ class Batcher:
 
     Each window is decoded `candidates` times, and up to `retries` times more while a part rests too much in all of its
     attempts. Retries go first, so that their songs get away, but in batches of their own, which need not be encoded by
-    the surrogate once more.
+    the surrogate once more; so do takes whose posteriors are known.
     """
 
     def __init__(self, batch_size: int, scorer: TakeScorer, options: PlayOptions):
@@ -174,8 +179,9 @@ class Batcher:
         """Queues all windows of a song."""
         windows = np.arange(len(take.melody_NL), dtype=np.int32)
         take.missing = len(windows) * self._options.attempts
+        queue = self._fresh if take.known is None else self._again
         for attempt in range(self._options.attempts):
-            self._fresh.add(take, windows, attempt)
+            queue.add(take, windows, attempt)
 
     def next_batch(self, partial: bool = False) -> Batch | None:
         """The next batch, or None.
@@ -256,7 +262,7 @@ class _Queue:
             batch.attempts_B[here] = attempt
             batch.slices.append((take, windows, attempt))
             if self._has_posteriors:
-                posteriors.append(take.posterior(windows))
+                posteriors.append(take.posterior(windows, attempt))
             if len(rest):
                 self._entries.appendleft((take, rest, attempt))
             at = here.stop

@@ -48,7 +48,7 @@ class Directions:
     """All directions of one checkpoint.
 
     Attributes:
-        fingerprint: of the checkpoint.
+        fingerprint: of the checkpoint's MusicVAE.
         by_name: direction by attribute.
         fitted_on: what they were fitted and measured on, in words and numbers.
     """
@@ -97,8 +97,8 @@ def load(path_or_name: str | os.PathLike = checkpoint.DEFAULT) -> Directions:
         fingerprint, fitted_on = stored["fingerprint"], stored["fitted_on"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file}: is damaged ({error!r}); {refit}") from error
-    if fingerprint != checkpoint.fingerprint(path_or_name):
-        raise CheckpointError(f"{file}: belongs to another checkpoint ({fingerprint[:16]}); {refit}")
+    if fingerprint != checkpoint.fingerprint(path_or_name, "musicvae"):
+        raise CheckpointError(f"{file}: belongs to another MusicVAE ({fingerprint[:16]}); {refit}")
     return Directions(fingerprint, by_name, fitted_on)
 
 

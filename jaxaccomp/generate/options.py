@@ -7,6 +7,7 @@ at that value it leaves the digest alone, so that collections begun by an earlie
 No JAX is loaded here: the worker processes of a collection need these settings, too.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,6 +15,7 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -125,6 +127,26 @@ class PlayOptions:
         between=(0, 127),
         before=0,
     )
+    steer: tuple[str, ...] = setting(
+        (),
+        "more or less of an attribute, in standard deviations of real songs, e.g. bass_density=1,fills=-0.5; "
+        "`latent attribute` lists them",
+        metavar="NAME=X,…",
+        before=(),
+    )
+    like: str | None = setting(
+        None, "a MIDI file whose bass and drums are taken as the model", metavar="REF.mid", before=None
+    )
+    like_amount: float = setting(
+        1.0,
+        "how much of its manner: 0 leaves the band its own, 1 takes all of it",
+        metavar="X",
+        between=(0, 1),
+        before=1.0,
+    )
+    given: Literal["bass", "drums"] | None = setting(
+        None, "keep this part of the song as it is, and play the other one to it", before=None, is_for_one_song=True
+    )
     retries: int = setting(
         5, "how often at most a window is played again in which a part rests in too many bars", metavar="N", before=5
     )
@@ -146,6 +168,14 @@ class PlayOptions:
             f"density must be one value or two (bass,drums) from 0.25 to 4, got {', '.join(map(str, self.density))}",
         )
         object.__setattr__(self, "density", density)
+        _ = self.steps  # checks `steer`
+        if self.given is not None:
+            others = tuple(part for part in self.parts if part != self.given)
+            require(len(others) > 0, f"given {self.given} leaves nothing to play; the parts asked for are {self.parts}")
+            if len(others) < len(self.parts) and self.temperature is not None and len(self.temperature) > 1:
+                kept = [self.temperature[self.parts.index(part)] for part in others]
+                object.__setattr__(self, "temperature", tuple(kept))
+            object.__setattr__(self, "parts", others)
         require(self.retries >= 0, f"retries must be 0 or more, got {self.retries}")
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
@@ -204,6 +234,18 @@ class PlayOptions:
         given = {} if self.temperature is None else dict(zip(self.parts, self.temperature, strict=True))
         return {**default, **given}
 
+    @property
+    def steps(self) -> dict[str, float]:
+        """`steer` by attribute."""
+        found = {}
+        for text in self.steer:
+            name, _, amount = text.partition("=")
+            try:
+                found[name.strip().replace("-", "_")] = float(amount)
+            except ValueError as error:
+                raise ConfigError(f"steer: expected NAME=NUMBER, such as bass_density=1, got {text!r}") from error
+        return found
+
     def digest(self) -> str:
         """16 hex digits that differ where notes may."""
         values = to_json(self)
@@ -212,8 +254,15 @@ class PlayOptions:
             kept["temperature"] = resolve_temperature(None, self.parts)
         for field in dataclasses.fields(self):
             if "before" in field.metadata and getattr(self, field.name) != field.metadata["before"]:
-                kept[field.name] = values[field.name]
+                kept[field.name] = _content(self.like) if field.name == "like" else values[field.name]
         return hashlib.sha256(json.dumps([_REVISION, kept]).encode()).hexdigest()[:16]
+
+
+def _content(path: str | None) -> str | None:
+    """What decides the notes of a file: its bytes, not its place."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(Path(str(path)).read_bytes()).hexdigest()
+    return path  # playing will tell what is wrong with it
 
 
 def fast() -> dict[str, Any]:

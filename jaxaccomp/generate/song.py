@@ -13,8 +13,8 @@ from jaxtyping import Bool, Int, UInt32
 from jaxaccomp.arrays import STEPS_PER_BAR
 from jaxaccomp.errors import MelodyError, MidiError
 from jaxaccomp.generate.options import PlayOptions
+from jaxaccomp.music import accompaniment, midi, stitch
 from jaxaccomp.music import melody as melodies
-from jaxaccomp.music import midi, stitch
 from jaxaccomp.music.feel import Feel
 
 
@@ -87,7 +87,8 @@ def finish(
         seed=(options.seed % 2**32, int(score.content_hash[:16], 16), variation),
     )
     windows = melodies.windows(score, choice, options.pace)
-    return stitch.stitch(score, windows, tokens_NLP, options.parts, options.keep, feel)
+    given = () if options.given is None else (options.given,)
+    return stitch.stitch(score, windows, tokens_NLP, options.parts, options.keep, feel, given)
 
 
 def _used(windows: melodies.Melody) -> Bool[np.ndarray, "N L"] | None:
@@ -97,6 +98,16 @@ def _used(windows: melodies.Melody) -> Bool[np.ndarray, "N L"] | None:
         return None
     steps = np.arange(windows.tokens_NL.size)
     return (grid.is_used(steps) | (steps >= len(grid) * STEPS_PER_BAR)).reshape(windows.tokens_NL.shape)
+
+
+def given_tokens(song: Song, options: PlayOptions) -> Int[np.ndarray, "N L"]:
+    """Tokens of the part that is given, beside the melody's.
+
+    Raises:
+        MidiError: `no-part`: no track plays it.
+    """
+    windows = melodies.windows(song.score, song.choice, options.pace)
+    return accompaniment.tokens(song.score, windows, str(options.given))
 
 
 def describe(song: Song) -> str:

@@ -33,13 +33,14 @@ class LatentSpace:
 
     Attributes:
         config: sizes of both.
+        params: of both.
         name: what to call the checkpoint in messages.
     """
 
     def __init__(self, config: ModelConfig, params: Mapping[str, Any], name: str = "this checkpoint"):
         self.config = config
         self.name = name
-        self._params = params
+        self.params = params
         self._sampler = Sampler(config.musicvae, params["musicvae"])
         self._encode, self._guess = jax.jit(musicvae.encode), jax.jit(surrogate.encode)
 
@@ -52,7 +53,7 @@ class LatentSpace:
 
     def encode(self, windows_NLP: WindowTokens) -> Posterior:
         """Posteriors of windows, all three parts of which are known."""
-        return self._run(self._encode, self._params["musicvae"], windows_NLP)
+        return self._run(self._encode, self.params["musicvae"], windows_NLP)
 
     def guess(self, melody_NL: Int[np.ndarray, "N L"]) -> Posterior:
         """Posteriors of windows, of which the melody alone is known.
@@ -60,9 +61,8 @@ class LatentSpace:
         Raises:
             CheckpointError: there is no surrogate.
         """
-        if self._params.get("surrogate") is None:
-            raise CheckpointError(f"{self.name}: holds no surrogate encoder; train one: python train.py surrogate")
-        return self._run(self._guess, self._params["surrogate"], melody_NL)
+        self.require_surrogate()
+        return self._run(self._guess, self.params["surrogate"], melody_NL)
 
     def decode(
         self,
@@ -90,6 +90,11 @@ class LatentSpace:
     def reconstruct(self, windows_NLP: WindowTokens, *, seed: int = 0, temperature: Temperature = 0) -> WindowTokens:
         """What the model can say of windows: decoded from the means of their posteriors."""
         return self.decode(np.asarray(self.encode(windows_NLP).mean_BZ), seed=seed, temperature=temperature)
+
+    def require_surrogate(self) -> None:
+        """Raises CheckpointError unless there is a surrogate."""
+        if self.params.get("surrogate") is None:
+            raise CheckpointError(f"{self.name}: holds no surrogate encoder; train one: python train.py surrogate")
 
     def _run(self, function: Any, params: Any, rows: np.ndarray) -> Posterior:
         found = blocks.in_blocks(lambda rows: function(params, rows), rows.astype(np.int32), sizes=blocks.whole())

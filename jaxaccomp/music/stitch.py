@@ -42,6 +42,7 @@ def stitch(
     parts: Sequence[str] = ("bass", "drums"),
     keep: Keep = "melody",
     feel: Feel = STRAIGHT,
+    given: Sequence[str] = (),
 ) -> Score:
     """Puts generated parts under an original.
 
@@ -52,6 +53,7 @@ def stitch(
         parts: which parts the last axis holds: `bass`, `drums` or both, in any order.
         keep: which original tracks stay: the melody's alone, or all but basses and drums.
         feel: how the band performs.
+        given: parts of the original that stay whatever `keep` says, `bass` or `drums`.
 
     Returns:
         A format 1 Score at the original's resolution. The band plays from the bar in which the original's first note
@@ -73,8 +75,9 @@ def stitch(
     keeps = typing.get_args(Keep)
     require(keep in keeps, f"keep must be {' or '.join(keeps)}, got {keep!r}")
     moved = _moved(score, melody.choice, keep)
-    chunks = _kept_chunks(score, melody.choice, keep, moved)
-    taken = {moved.get(owner, (track.port, owner & 15)) for track in kept(score, melody.choice, keep)
+    staying = kept(score, melody.choice, keep, given)
+    chunks = _kept_chunks(score, staying, moved)
+    taken = {moved.get(owner, (track.port, owner & 15)) for track in staying
              for owner in track.owners}  # fmt: skip
     for column, part in enumerate(parts):
         notes = perform(band_notes(score, melody, tokens_NLP[:, :, column], part), melody.grid, part, feel)
@@ -87,9 +90,10 @@ def stitch(
     return Score(assemble(1, score.ticks_per_quarter, chunks), score.source, limits=score.limits)
 
 
-def kept(score: Score, choice: Choice, keep: Keep = "melody") -> list[Track]:
+def kept(score: Score, choice: Choice, keep: Keep = "melody", given: Sequence[str] = ()) -> list[Track]:
     """The tracks of an original that stay."""
     stays = [] if keep == "melody" else [track.index for track in score.tracks if track.kind not in ("bass", "drums")]
+    stays += [track.index for track in score.tracks if track.kind in given]
     return [track for track in score.tracks if track.index in choice.tracks or track.index in stays]
 
 
@@ -181,10 +185,9 @@ def _impossible_keys(score: Score) -> list[int]:
     return [row for row, key in said.items() if len(key) != 2 or (key[0] + 7) % 256 > 14 or key[1] > 1]
 
 
-def _kept_chunks(score: Score, choice: Choice, keep: Keep, moved: dict[int, tuple[int, int]]) -> list[bytes]:
+def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[int, int]]) -> list[bytes]:
     """MTrk chunks of what stays of the original."""
     events, chunk_count = score.events, len(score.header.chunks)
-    tracks = kept(score, choice, keep)
     voice = events.status < 0xF0
     owner = events.chunk << 4 | events.status & 0x0F
     is_kept = np.zeros(16 * (chunk_count + 1), bool)

@@ -237,6 +237,8 @@ def _show(
 def _play_collection(arguments: argparse.Namespace, config: CollectionConfig, options: PlayOptions) -> int:
     if arguments.out is None:
         raise UsageError("a folder needs --out DIR, the folder of the results")
+    if options.given is not None:
+        raise UsageError("--given is of a single song; give the songs one by one")
     if options.variations > 1:
         raise UsageError("--variations is of a single song; run a collection again with another --seed and --out")
     from jaxaccomp.collection import run as collection

@@ -5,26 +5,30 @@ jaxaccomp latent reconstruct SONG.mid --out DIR          what the model can say 
 jaxaccomp latent interpolate A.mid B.mid --out DIR       from one song to another in equal steps
 jaxaccomp latent histogram --data LATENTS --out DIR      how Gaussian the latents of real songs are
 jaxaccomp latent attribute --data LATENTS                directions of density, syncopation, … for `infer --steer`
+jaxaccomp latent given --data LATENTS                    what `infer --given` gains from a part that stays
+jaxaccomp latent like --data LATENTS                     how near `infer --like` comes to its reference
 """
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxaccomp.errors import DatasetError, UsageError
+from jaxaccomp.errors import UsageError
 
 if TYPE_CHECKING:
     from jaxaccomp.latent import LatentSpace
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declares the five actions."""
+    """Declares the actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _sample_flags(actions.add_parser("sample", help="trios from the prior"))
     _reconstruct_flags(actions.add_parser("reconstruct", help="a song through encoder and decoder"))
     _interpolate_flags(actions.add_parser("interpolate", help="from one song to another"))
     _histogram_flags(actions.add_parser("histogram", help="projections of real songs' latents"))
     _attribute_flags(actions.add_parser("attribute", help="fit attribute directions, measure responses"))
+    _given_flags(actions.add_parser("given", help="measure `infer --given` on test songs"))
+    _like_flags(actions.add_parser("like", help="measure `infer --like` on pairs of songs"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -173,11 +177,12 @@ def _histogram(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
+    from jaxaccomp.data import latents
     from jaxaccomp.errors import CheckpointError
     from jaxaccomp.generate import directions
     from jaxaccomp.latent import gaussian, pictures, songs
 
-    _require_latents_of(arguments)
+    latents.require_made_by(arguments.data, arguments.checkpoint)
     try:
         known = directions.load(arguments.checkpoint).by_name
     except CheckpointError as error:
@@ -221,15 +226,12 @@ def _attribute(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from jaxaccomp.data import latents
     from jaxaccomp.generate import directions
     from jaxaccomp.latent import attribute, pictures
     from jaxaccomp.weights import checkpoint
 
-    if arguments.checkpoint is None:
-        arguments.checkpoint = str(latents.checkpoint_of(arguments.data))
-    _require_latents_of(arguments)
-    fingerprint = checkpoint.fingerprint(arguments.checkpoint)
+    _settle_checkpoint(arguments)
+    fingerprint = checkpoint.fingerprint(arguments.checkpoint, "musicvae")
     fitted = attribute.fit(arguments.data, fingerprint, arguments.limit, arguments.seed)
     by_name = dict(fitted.by_name)
     if arguments.response > 0:
@@ -257,12 +259,60 @@ def _attribute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _given_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="C", help="name or folder (default: the one that made the latents)")
+    _data(parser, True, "dataset of latents, as `latents` wrote it; its test songs are measured")
+    parser.add_argument("--windows", type=int, default=100, metavar="N", help="a song each (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random choices (default: 0)")
+
+
+def _given(arguments: argparse.Namespace) -> int:
+    from jaxaccomp.latent import given
+
+    _settle_checkpoint(arguments)
+    found = given.measure(_space(arguments), arguments.data, arguments.windows, arguments.seed)
+    print("nats a window of the part to be played, at a draw of z, when what is known is")
+    print(f"{'':8}{'all three parts':>18}{'the melody':>18}{'and the other':>18}")
+    for part, columns in found.items():
+        print(f"{part:8}" + "".join(f"{value:18.1f}" for value in columns.values()))
+    return 0
+
+
+def _like_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="C", help="name or folder (default: the one that made the latents)")
+    _data(parser, True, "dataset of latents, as `latents` wrote it; pairs are of its test songs")
+    parser.add_argument("--pairs", type=int, default=60, metavar="N", help="of melody and reference (default: 60)")
+    parser.add_argument("--amount", type=float, default=1.0, metavar="X", help="as `infer --like-amount` (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random choices (default: 0)")
+
+
+def _like(arguments: argparse.Namespace) -> int:
+    from jaxaccomp.latent import like
+
+    _settle_checkpoint(arguments)
+    found = like.measure(_space(arguments), arguments.data, arguments.pairs, arguments.amount, arguments.seed)
+    for name, value in found.items():
+        print(f"{name:48}{value:8.3f}")
+    return 0
+
+
+def _settle_checkpoint(arguments: argparse.Namespace) -> None:
+    """The one asked for, or the one that made the latents; its latents in any case."""
+    from jaxaccomp.data import latents
+
+    if arguments.checkpoint is None:
+        arguments.checkpoint = str(latents.checkpoint_of(arguments.data))
+    latents.require_made_by(arguments.data, arguments.checkpoint)
+
+
 _ACTIONS = {
     "sample": _sample,
     "reconstruct": _reconstruct,
     "interpolate": _interpolate,
     "histogram": _histogram,
     "attribute": _attribute,
+    "given": _given,
+    "like": _like,
 }
 
 
@@ -274,20 +324,6 @@ def _space(arguments: argparse.Namespace) -> "LatentSpace":
     if arguments.action in ("sample", "reconstruct", "interpolate"):
         songs.make_folder(arguments.out)
     return space
-
-
-def _require_latents_of(arguments: argparse.Namespace) -> None:
-    """Refuses latents of another checkpoint."""
-    from jaxaccomp.data import latents, shards
-    from jaxaccomp.weights import checkpoint
-
-    made_by = shards.require_kind(arguments.data, latents.NAME)["checkpoint"]
-    expected = checkpoint.fingerprint(arguments.checkpoint)
-    if made_by != expected:
-        raise DatasetError(
-            f"{arguments.data}: these latents were made by checkpoint {str(made_by)[:16]}, not by "
-            f"{arguments.checkpoint} ({expected[:16]}); encode the windows with it: python -m jaxaccomp latents"
-        )
 
 
 def _temperature(text: str) -> float:

@@ -34,7 +34,9 @@ def model(tiny_checkpoint, tmp_path):
 
 
 def test_directions_come_back(model, made_up):
-    directions.save(Directions(checkpoint.fingerprint(model), made_up, {"songs": 3}), model / directions.FILE)
+    directions.save(
+        Directions(checkpoint.fingerprint(model, "musicvae"), made_up, {"songs": 3}), model / directions.FILE
+    )
     found = directions.load(model)
     assert found.fitted_on == {"songs": 3}
     assert found.by_name.keys() == made_up.keys()
@@ -67,7 +69,7 @@ def test_missing_foreign_and_damaged_directions_say_how_to_fit_them(model, made_
     with pytest.raises(CheckpointError, match=r"has no attribute directions .*latent attribute --checkpoint"):
         directions.load(model)
     directions.save(Directions("f" * 64, made_up), model / directions.FILE)
-    with pytest.raises(CheckpointError, match="belongs to another checkpoint"):
+    with pytest.raises(CheckpointError, match="belongs to another MusicVAE"):
         directions.load(model)
     (model / directions.FILE).write_text('{"directions": {"fills": {"step": 3}}}')
     with pytest.raises(CheckpointError, match="is damaged"):

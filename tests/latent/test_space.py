@@ -67,13 +67,13 @@ def test_decoding_is_the_sampler_under_one_key_or_each_rows_own(space):
     own_NLP = space.decode(z_NZ, temperature=1.0, shared_noise=False)
     assert (own_NLP[1] != own_NLP[0]).any()
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
-    params = space._params["musicvae"]
+    params = space.params["musicvae"]
     expected = sampler.sample(space.config.musicvae, params, z_NZ[:1], key[None], 1.0, ("melody", "bass", "drums"))
     np.testing.assert_array_equal(shared_NLP[:1], expected)
 
 
 def test_without_a_surrogate_melodies_have_no_place(space, windows):
-    alone = LatentSpace(space.config, {"musicvae": space._params["musicvae"], "surrogate": None}, "alone")
+    alone = LatentSpace(space.config, {"musicvae": space.params["musicvae"], "surrogate": None}, "alone")
     with pytest.raises(CheckpointError, match="alone: holds no surrogate"):
         alone.guess(windows[:, :, 0])
 
