@@ -1,0 +1,72 @@
+"""Everything on: a guided bass, candidates, a critic. A song's notes still depend on nothing but the song."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from collection_runs import melody_song, read_entries
+
+from jaxaccomp.collection import manifest
+from jaxaccomp.collection import run as collection
+from jaxaccomp.collection.run import CollectionConfig
+from jaxaccomp.config import CriticConfig, GuideConfig
+from jaxaccomp.generate import accompanist
+from jaxaccomp.models import critic, guide
+from jaxaccomp.music import measures, midi
+from jaxaccomp.weights import checkpoint
+
+PLAY = {"candidates": 3, "retries": 0}
+
+
+@pytest.fixture(scope="module")
+def judged(tiny_checkpoint, tmp_path_factory):
+    """The tiny checkpoint with a guide, and a critic that asks a few random questions."""
+    config, params = checkpoint.load(tiny_checkpoint)
+    experts = GuideConfig(harmony_sizes=(8,), rhythm_sizes=(6,))
+    judge = CriticConfig(trees=8, depth=2, features=measures.NAMES)
+    random = np.random.default_rng(0)
+    trees = {name: random.normal(size=shape) for name, shape in critic.shapes(judge).items()}
+    trees["feature"] = random.integers(0, len(measures.NAMES), trees["feature"].shape)
+    path = tmp_path_factory.mktemp("judged") / "checkpoint"
+    config = dataclasses.replace(config, guide=experts, critic=judge)
+    params = {**params, "guide": guide.initialize(experts, jax.random.key(0)), "critic": trees}
+    return checkpoint.save(path, config, params)
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("songs")
+    for number, bars in enumerate((5, 40, 17)):
+        midi.write(melody_song(number, bars), folder / f"{number}.mid")
+    return folder
+
+
+def test_a_checkpoint_keeps_its_guide_and_its_critic(judged):
+    config, params = checkpoint.load(judged)
+    assert config.guide.harmony_sizes == (8,)
+    assert config.critic.features == measures.NAMES
+    assert set(params) == {"musicvae", "surrogate", "guide", "critic"}
+    assert set(params["critic"]) == set(critic.shapes(config.critic))
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_a_collection_in_batches_of_any_size_plays_what_accompany_plays(judged, songs, tmp_path, batch_size):
+    settings = CollectionConfig(workers=1, batch_size=batch_size)
+    collection.run([songs], tmp_path, settings, checkpoint=judged, **PLAY)
+    band = accompanist.load(judged)
+    for entry in read_entries(tmp_path / manifest.NAME):
+        (take,) = band.accompany(songs / entry["input"], **PLAY)
+        assert (tmp_path / entry["outputs"][0]).read_bytes() == take.score.data
+        assert entry["scores"]["critic"] == pytest.approx(take.scores["critic"], abs=1e-4)
+
+
+def test_guidance_and_choice_change_notes_and_off_they_do_not(judged, tiny_checkpoint, songs):
+    band, plain = accompanist.load(judged), accompanist.load(tiny_checkpoint)
+    song = songs / "2.mid"
+    off = {"guidance": 0, "candidates": 1}
+    assert band.accompany(song, **off)[0].score.data == plain.accompany(song)[0].score.data
+    guided = band.accompany(song, candidates=1, temperature=(0.45, 0.25))[0].windows
+    unguided = plain.accompany(song)[0].windows
+    assert not np.array_equal(guided[..., 1], unguided[..., 1])
+    np.testing.assert_array_equal(guided[..., 2], unguided[..., 2])
