@@ -202,11 +202,11 @@ def _models(settings: ModelsConfig) -> tuple[ModelConfig, dict[str, Any], str]:
             if config.surrogate is not None:
                 return config, params, settings.preset
     sizes = PRESETS[settings.preset]
-    hearing = surrogate.matching(sizes)
+    guess = surrogate.matching(sizes)
     if settings.surrogate_sizes:
-        hearing = SurrogateConfig(sizes=settings.surrogate_sizes, latent_size=sizes.latent_size)
-    shapes = {"musicvae": musicvae.shapes(sizes), "surrogate": surrogate.shapes(hearing)}
-    return ModelConfig(musicvae=sizes, surrogate=hearing), random_params(shapes), "random"
+        guess = SurrogateConfig(sizes=settings.surrogate_sizes, latent_size=sizes.latent_size)
+    shapes = {"musicvae": musicvae.shapes(sizes), "surrogate": surrogate.shapes(guess)}
+    return ModelConfig(musicvae=sizes, surrogate=guess), random_params(shapes), "random"
 
 
 def _windows(batch: int) -> np.ndarray:

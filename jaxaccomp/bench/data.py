@@ -147,8 +147,8 @@ def _training(root: Path, config: Any, batch_size: int, steps: int) -> dict[str,
     from jaxaccomp.data.batches import Batches, to_devices
     from jaxaccomp.models import surrogate
 
-    hearing = surrogate.matching(config)
-    params = surrogate.initialize(hearing, jax.random.key(0))
+    guess = surrogate.matching(config)
+    params = surrogate.initialize(guess, jax.random.key(0))
 
     @jax.jit
     def step(params: Any, batch: dict[str, jax.Array]) -> Any:

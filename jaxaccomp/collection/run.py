@@ -212,7 +212,7 @@ def _on_a_cluster(
 
 
 class _Ledger:
-    """Between the manifest and the conveyor: what there is to do, and what was done."""
+    """Between the manifest and the pipeline: what there is to do, and what was done."""
 
     def __init__(self, book: Manifest, songs: Inputs, stamp: Entry, force: bool, strict: bool, bar: tqdm):
         self.fresh = 0

@@ -311,7 +311,7 @@ class MusicVAE(nn.Module):
 
     def setup(self) -> None:
         """Declares all parameters, whatever the method."""
-        # Whole rooms are declared as one parameter tree each, so that every method's `init` makes all of them.
+        # Whole parts are declared as one parameter tree each, so that every method's `init` makes all of them.
         trees = shapes(self.config)
         self.trees = {
             name: self.param(
