@@ -110,7 +110,7 @@ def augment(
         return tokens_BLP
     pitches_BLK = transpose(tokens_BLP[:, :, :2], draws_BU[:, 0], augmentation.lowest_shift, augmentation.highest_shift)
     drums_BL = tokens_BLP[:, :, 2]
-    if augmentation.drum_mix:
+    if augmentation.drum_mix and others_BL is not None:
         mixed_B = draws_BU[:, _MIX_DRAW] < augmentation.drum_mix
         drums_BL = np.where(mixed_B[:, None], drums_BL & ~_CYMBAL_BITS | others_BL & _CYMBAL_BITS, drums_BL)
     if augmentation.drum_swap:

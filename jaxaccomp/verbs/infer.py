@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.fast:
         vars(arguments).update(fast() | vars(arguments))  # what is told by a flag of its own stays
     options = flags.build(PlayOptions, arguments)
-    arguments.force = config.force
+    arguments.force, arguments.strict = config.force, config.strict
     arguments.inputs = [remote.here(path, "songs") for path in arguments.inputs]
     with remote.writable(arguments.out, "results") as arguments.out:
         return _play(arguments, config, options)

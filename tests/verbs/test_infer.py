@@ -105,10 +105,10 @@ def test_the_melody_may_be_told_by_number_or_name(infer, tmp_path):
     )
     midi.write(song, tmp_path / "duet.mid")
     for word, name in (("Oboe", "Oboe"), ("oboe", "Oboe"), ("0", "Flute"), ("1", "Oboe")):
-        code, said, _ = infer(tmp_path / "duet.mid", "--out", tmp_path / "out", "--melody", word)
+        code, said, _ = infer(tmp_path / "duet.mid", "--out", tmp_path / word, "--melody", word)
         assert code == 0
         assert f"'{name}'" in said
-        kept = midi.read(tmp_path / "out" / "duet.mid")
+        kept = midi.read(tmp_path / word / "duet.mid")
         assert name in {track.name for track in kept.tracks}
         assert {"Oboe", "Flute"} - {name} - {track.name for track in kept.tracks}
     infer(tmp_path / "duet.mid", "--out", tmp_path / "out", "--keep", "all")
@@ -206,8 +206,13 @@ def test_folder_without_out(infer, tmp_path):
 def test_output_that_cannot_be_written(infer, tmp_path):
     (tmp_path / "file").write_text("")
     _refused(infer(DEMO, "--out", tmp_path / "file"), str(tmp_path / "file"), "cannot be made")
-    (tmp_path / "out" / "korobeiniki.mid").mkdir(parents=True)
-    _refused(infer(DEMO, "--out", tmp_path / "out"), "korobeiniki.mid", "cannot be written")
+
+
+def test_a_result_that_is_there_already_is_not_replaced(infer, tmp_path):
+    (tmp_path / "korobeiniki.mid").mkdir()
+    code, _, _ = infer(DEMO, "--out", tmp_path)
+    assert code == 0
+    assert (tmp_path / "korobeiniki.seed0.mid").is_file()
 
 
 def test_output_over_its_own_input(infer, tmp_path):

@@ -112,7 +112,7 @@ def notes(pitch):
 
 def test_what_is_left_out_is_named():
     parts = [Part("Lead", 0, 73, notes(72)), Part("Pad", 1, 89, notes(60)), Part("Bass", 2, 33, notes(36))]
-    song = songs.prepare(Score.build(480, parts), "Lead")
+    song = songs.prepare(Score.build(480, parts), PlayOptions(melody="Lead"))
     hint = "; --keep all keeps those that are neither bass nor drums"
     assert results.left_out(song, PlayOptions()) == f"left out: tracks 1 'Pad', 2 'Bass'{hint}"
     assert results.left_out(song, PlayOptions(keep="all")) == "left out: track 2 'Bass'"
