@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxaccomp.arrays import PARTS, VOCABULARY
@@ -40,8 +39,9 @@ def grow(config: ModelConfig, params: Params, wider: ModelConfig, key: Any) -> d
         _require_wider(name, getattr(old, name), getattr(new, name))
     _require_wider("latent_size", (old.latent_size,), (new.latent_size,))
     _require_wider("surrogate sizes", config.surrogate.sizes, wider.surrogate.sizes)
-    vae = musicvae.initialize(new, jax.random.fold_in(key, 0))
-    guess = surrogate.initialize(wider.surrogate, jax.random.fold_in(key, 1))
+    # In NumPy but for the draws: a hundred small arrays would each be compiled for.
+    vae = jax.jit(musicvae.initialize, static_argnums=0)(new, jax.random.fold_in(key, 0))
+    guess = jax.jit(surrogate.initialize, static_argnums=0)(wider.surrogate, jax.random.fold_in(key, 1))
     given, z = params["musicvae"], np.arange(old.latent_size)
     tokens = np.arange(sum(VOCABULARY.values()))
     grown = {"encoder": {}, "conductor": {}}
@@ -88,8 +88,11 @@ def _gates(old: int, new: int) -> Places:
 
 def _placed(given: Params, drawn: Params, rows: Places, columns: Places) -> dict[str, Any]:
     """A layer whose old columns hear the old rows alone, and whose new columns are as drawn."""
-    kernel = jnp.asarray(drawn["kernel"]).at[:, columns].set(0).at[np.ix_(rows, columns)].set(given["kernel"])
-    return {"kernel": kernel, "bias": jnp.asarray(drawn["bias"]).at[columns].set(given["bias"])}
+    kernel, bias = np.array(drawn["kernel"]), np.array(drawn["bias"])
+    kernel[:, columns] = 0
+    kernel[np.ix_(rows, columns)] = given["kernel"]
+    bias[columns] = given["bias"]
+    return {"kernel": kernel, "bias": bias}
 
 
 def _bidirectional(

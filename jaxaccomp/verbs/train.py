@@ -232,11 +232,12 @@ def _joint(arguments: argparse.Namespace, recipe: JointRecipe) -> int:
         config = ModelConfig(
             musicvae=stored.musicvae, surrogate=stored.surrogate or surrogate.matching(stored.musicvae)
         )
-        start = jax.tree.map(jax.numpy.asarray, {"musicvae": params["musicvae"], "surrogate": guess})
+        start = {"musicvae": params["musicvae"], "surrogate": guess}
         if model != stored.musicvae:
             wider = ModelConfig(musicvae=model, surrogate=surrogate.matching(model))
             start = growth.grow(config, start, wider, jax.random.key(recipe.seed))
             config = wider
+        start = jax.tree.map(jax.numpy.asarray, start)
     else:
         model = flags.build(MusicVAEConfig, arguments, arguments.config, PRESETS[arguments.preset])
         config = ModelConfig(musicvae=model, surrogate=surrogate.matching(model))

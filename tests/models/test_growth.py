@@ -26,8 +26,8 @@ WIDE = sizes((6, 7), (5, 9), (8, 5), 5, (4, 6))
 def small():
     key = jax.random.key(0)
     return {
-        "musicvae": musicvae.initialize(SMALL.musicvae, key),
-        "surrogate": surrogate.initialize(SMALL.surrogate, key),
+        "musicvae": jax.jit(musicvae.initialize, static_argnums=0)(SMALL.musicvae, key),
+        "surrogate": jax.jit(surrogate.initialize, static_argnums=0)(SMALL.surrogate, key),
     }
 
 
@@ -50,6 +50,7 @@ def test_shapes_are_those_of_the_wider_sizes(wide):
 
 def test_posteriors_keep_their_old_dimensions(small, wide, tokens_BLP):
     for model, read in (("musicvae", musicvae.encode), ("surrogate", lambda p, t: surrogate.encode(p, t[..., 0]))):
+        read = jax.jit(read)
         before, after = read(small[model], tokens_BLP), read(wide[model], tokens_BLP)
         for old, new in zip(before, after, strict=True):
             np.testing.assert_allclose(new[:, :3], old, rtol=1e-5, atol=1e-6)
@@ -57,8 +58,8 @@ def test_posteriors_keep_their_old_dimensions(small, wide, tokens_BLP):
 
 def test_logits_stay_whatever_the_new_dimensions_of_z_say(small, wide, tokens_BLP):
     z_BZ = jax.random.normal(jax.random.key(2), (2, 5))
-    before = musicvae.logits(small["musicvae"], tokens_BLP, z_BZ[:, :3])
-    after = musicvae.logits(wide["musicvae"], tokens_BLP, z_BZ)
+    before = jax.jit(musicvae.logits)(small["musicvae"], tokens_BLP, z_BZ[:, :3])
+    after = jax.jit(musicvae.logits)(wide["musicvae"], tokens_BLP, z_BZ)
     for part in before:
         np.testing.assert_allclose(after[part], before[part], rtol=1e-4, atol=1e-5)
 
@@ -68,7 +69,7 @@ def test_what_leaves_new_units_gets_a_gradient(wide, tokens_BLP):
         posterior = musicvae.encode(params, tokens_BLP)
         return sum(jnp.sum(x**2) for x in musicvae.logits(params, tokens_BLP, posterior.mean_BZ).values())
 
-    gradient = jax.grad(loss)(wide["musicvae"])
+    gradient = jax.jit(jax.grad(loss))(wide["musicvae"])
     # Of the top layer's new forward units, on to the old dimensions; no decoder hears the new ones yet.
     assert float(jnp.abs(gradient["mean"]["kernel"][3:7, :3]).min()) > 0
     assert float(jnp.abs(gradient["conductor"]["initial_state"]["kernel"][3:]).max()) > 0

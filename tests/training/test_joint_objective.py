@@ -43,11 +43,11 @@ def kl(q, s):
 def test_loss_is_nll_and_both_divergences_with_their_weights(params, batch):
     recipe = JointRecipe(steps=10, beta=0.5, last_beta=1.0, prior_beta=0.3, free_bits=1.0, melody_weight=0.25, **PLAIN)
     keys_B = jax.random.split(jax.random.key(1), 4)
-    loss, metrics = JointObjective(CONFIG, recipe).loss(params, None, batch, keys_B, jnp.asarray(5))
-    q = musicvae.encode(params["musicvae"], batch["tokens"])
-    s = surrogate.encode(params["surrogate"], batch["tokens"][..., 0])
+    loss, metrics = jax.jit(JointObjective(CONFIG, recipe).loss)(params, None, batch, keys_B, jnp.asarray(5))
+    q = jax.jit(musicvae.encode)(params["musicvae"], batch["tokens"])
+    s = jax.jit(surrogate.encode)(params["surrogate"], batch["tokens"][..., 0])
     eps_BZ = jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys_B])
-    logits = musicvae.logits(params["musicvae"], batch["tokens"], q.mean_BZ + q.scale_BZ * eps_BZ)
+    logits = jax.jit(musicvae.logits)(params["musicvae"], batch["tokens"], q.mean_BZ + q.scale_BZ * eps_BZ)
     nll_P = np.asarray(nll_BP(logits, batch["tokens"])).mean(0)
     excess = np.maximum(np.asarray(musicvae.kl_B(q)) - np.log(2), 0).mean()
     expected = nll_P @ [0.25, 1, 1] + 0.75 * kl(q, s).mean() + 0.3 * excess
@@ -57,7 +57,7 @@ def test_loss_is_nll_and_both_divergences_with_their_weights(params, batch):
 
 def test_validation_is_the_code_length_of_the_band(params, batch):
     objective = JointObjective(CONFIG, JointRecipe(**PLAIN))
-    means = {name: np.asarray(value).mean(0) for name, value in objective.measure(params, None, batch).items()}
+    means = {name: np.asarray(value).mean(0) for name, value in jax.jit(objective.measure)(params, None, batch).items()}
     summary = objective.summary(means)
     parts = summary["nll_bass"] + summary["nll_drums"] + summary["kl_surrogate"]
     assert summary["validation"] == pytest.approx(parts, rel=1e-6)
@@ -81,9 +81,9 @@ def test_silenced_units_keep_the_mean_and_differ_between_layers():
 
 def test_unit_dropout_of_one_part_leaves_the_others(params, batch):
     z_BZ = jnp.ones((4, 3))
-    plain = musicvae.logits(params["musicvae"], batch["tokens"], z_BZ)
-    masks = {"drums": [jnp.zeros((4, 6))]}
-    silent = musicvae.logits(params["musicvae"], batch["tokens"], z_BZ, unit_masks=masks)
+    logits = jax.jit(musicvae.logits)
+    plain = logits(params["musicvae"], batch["tokens"], z_BZ)
+    silent = logits(params["musicvae"], batch["tokens"], z_BZ, unit_masks={"drums": [jnp.zeros((4, 6))]})
     np.testing.assert_array_equal(silent["bass"], plain["bass"])
     bias_V = params["musicvae"]["decoder_drums"]["output"]["bias"]
     np.testing.assert_allclose(silent["drums"], jnp.broadcast_to(bias_V, silent["drums"].shape), atol=1e-6)
