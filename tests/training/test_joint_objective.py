@@ -97,6 +97,7 @@ def straight(windows_folder, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_one_device_is_two(straight, windows_folder, tmp_path):
     runner.run(windows_folder, tmp_path, devices=1, objective="joint")
     np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
@@ -106,6 +107,7 @@ def test_one_device_is_two(straight, windows_folder, tmp_path):
     assert one["validation"] == pytest.approx(two["validation"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_straight_bit_for_bit(straight, windows_folder, tmp_path, monkeypatch):
     advance = metrics_log.MetricsLog.advance
 
@@ -121,6 +123,7 @@ def test_stopped_and_resumed_is_straight_bit_for_bit(straight, windows_folder, t
     assert_equal(tmp_path, straight)
 
 
+@pytest.mark.slow
 def test_two_processes_of_four_devices_are_one_of_two(straight, windows_folder, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
