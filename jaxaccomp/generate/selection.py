@@ -1,9 +1,9 @@
 """Which attempt of each window is kept: the best of each, or the best song.
 
-A song is more than its windows: the drums should not change where the melody goes on, the bass should not leap from one
-window to the next, and what returns in the melody should return in the band. `best_song` weighs all that against what
-each attempt is worth by itself: a shortest path through the attempts of all windows (Viterbi), found again while
-repeats pull at each other. It depends on the song's own attempts alone.
+A song is more than its windows: where the melody goes on, the drums should not change more from one window to the next
+than within them, the bass should not leap there, and what returns in the melody should return in the band. `best_song`
+weighs all that against what each attempt is worth by itself: a shortest path through the attempts of all windows
+(Viterbi), found again while repeats pull at each other. It depends on the song's own attempts alone.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ from jaxaccomp.music import sections, tokens
 from jaxaccomp.music.tokens import SILENT
 
 GROOVE_WEIGHT = 1.0
-"""Cost of a drum part that changes altogether from one window to the next, in standard deviations of the scores."""
+"""Cost of drums that change altogether from one window to the next though not within them, or the other way round; in
+standard deviations of the scores, like all below."""
 LEAP_WEIGHT = 0.5
 """Cost of an octave's leap of the bass from one window to the next, beyond a fifth."""
 REPEAT_WEIGHT = 3.0
@@ -145,12 +146,14 @@ def _boundary_costs(attempts: Attempts, form: sections.Form) -> Float[np.ndarray
     count, windows = attempts.total_AN.shape
     cost_NAA = np.zeros((windows, count, count))
     drums_ANL, bass_ANL = attempts.part("drums"), attempts.part("bass")
+    if drums_ANL is not None:
+        struck_ANST = tokens.bars(drums_ANL > 0)
+        inside_AN = groove_change(struck_ANST[:, :, :-1], struck_ANST[:, :, 1:]).mean(2)
     for n in range(1, windows):
         if drums_ANL is not None and not form.begins_with_window_N[n]:
-            bars_AST = tokens.bars(drums_ANL[:, n - 1] > 0)
-            first_AT = tokens.bars(drums_ANL[:, n] > 0)[:, 0]
-            last = [groove_change(bars_AST[:, None, bar], first_AT[None]) for bar in (BARS - 2, BARS - 1)]
-            cost_NAA[n] += GROOVE_WEIGHT * np.mean(last, axis=0)
+            across_AA = groove_change(struck_ANST[:, n - 1, -1][:, None], struck_ANST[:, n, 0][None])
+            usual_AA = (inside_AN[:, n - 1, None] + inside_AN[None, :, n]) / 2
+            cost_NAA[n] += GROOVE_WEIGHT * np.abs(across_AA - usual_AA)
         if bass_ANL is not None:
             leap_AA = np.abs(_edge_pitch(bass_ANL[:, n - 1], -1)[:, None] - _edge_pitch(bass_ANL[:, n], 0)[None])
             cost_NAA[n] += LEAP_WEIGHT * np.nan_to_num(np.maximum(leap_AA - _SMOOTH_LEAP, 0) / 12)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from jaxaccomp.bench import settings
 from jaxaccomp.errors import RenderError, UsageError
-from jaxaccomp.evaluation import precision
+from jaxaccomp.evaluation import controls, form, precision
 from jaxaccomp.verbs import flags
 
 
@@ -47,6 +47,16 @@ SECTIONS = {
         "what rounding to bfloat16 changes in what is played",
         "jaxaccomp.evaluation.precision",
         precision.PrecisionConfig,
+    ),
+    "controls": Section(
+        "what density, fills, swing and the other controls do, over many songs",
+        "jaxaccomp.evaluation.controls",
+        controls.ControlsConfig,
+    ),
+    "form": Section(
+        "whether the groove holds across windows and returns with the melody, beside the songs' own drums",
+        "jaxaccomp.evaluation.form",
+        form.FormConfig,
     ),
     "startup": Section(
         "from `infer.py` to the file it writes: where the seconds go",
