@@ -22,11 +22,11 @@ class ControlsConfig:
     checkpoint: str = setting("trio-small", "name or folder")
     limit: int = setting(100, "songs, at most")
     windows: int = setting(2, "windows of a song, at most, from its beginning")
-    candidates: int = setting(8, "how often each window is played to choose from")
+    candidates: int | None = setting(None, "how often each window is played to choose from (default: as infer.py)")
     quick: bool = setting(False, "five songs")
 
     def __post_init__(self) -> None:
-        for name in ("limit", "windows", "candidates"):
+        for name in ("limit", "windows"):
             require(getattr(self, name) >= 1, f"--{name} must be at least 1, got {getattr(self, name)}")
 
 
@@ -61,14 +61,14 @@ def measure(config: ControlsConfig | None = None) -> dict[str, Any]:
     settings = config or ControlsConfig()
     band = accompanist.load(settings.checkpoint)
     scores = _songs(settings.songs, 5 if settings.quick else settings.limit)
-    rows, played = [], {}
+    rows, decoded = [], {}
     for control in CONTROLS:
         curve = []
         for value in control.values:
             key = (control.name, value) if control.name in ("density", "fills", "pace") else ()
-            if key not in played:
-                played[key] = _settle(band, scores, settings, dict([key] if key else []))
-            curve.append(_figures(played[key], {control.name: value})[control.measure])
+            if key not in decoded:
+                decoded[key] = _settle(band, scores, settings, dict([key] if key else []))
+            curve.append(_figures(decoded[key], {control.name: value})[control.measure])
         rows.append(
             {
                 "control": control.name,
@@ -78,12 +78,12 @@ def measure(config: ControlsConfig | None = None) -> dict[str, Any]:
                 "monotone": bool((np.diff(curve) > 0).all()),
             }
         )
-    untouched = [_melody_is_untouched(played[()], {"swing": 66.0, "humanize": 1.0, "bass_octave": 1})]
-    untouched += [_melody_is_untouched(takes, dict([key])) for key, takes in played.items() if key]
+    untouched = [_melody_is_untouched(decoded[()], {"swing": 66.0, "humanize": 1.0, "bass_octave": 1})]
+    untouched += [_melody_is_untouched(takes, dict([key])) for key, takes in decoded.items() if key]
     return {"songs": len(scores), "windows": settings.windows, "rows": rows, "melody_untouched": all(untouched)}
 
 
-class _Played(NamedTuple):
+class _DecodedSong(NamedTuple):
     """One song with what was decoded for it."""
 
     song: Any
@@ -112,7 +112,7 @@ def _songs(folder: Path | None, limit: int) -> list[Any]:
     return scores
 
 
-def _settle(band: Any, scores: Sequence[Any], settings: ControlsConfig, control: dict[str, Any]) -> list[_Played]:
+def _settle(band: Any, scores: Sequence[Any], settings: ControlsConfig, control: dict[str, Any]) -> list[_DecodedSong]:
     from jaxaccomp.generate import song
     from jaxaccomp.generate.batcher import PendingTake
     from jaxaccomp.generate.options import PlayOptions
@@ -125,20 +125,20 @@ def _settle(band: Any, scores: Sequence[Any], settings: ControlsConfig, control:
         used_NL = None if prepared.used_NL is None else prepared.used_NL[: settings.windows]
         takes.append(PendingTake(prepared.melody_NL[: settings.windows], prepared.fingerprint, used_NL=used_NL))
     band.settle(takes, options)
-    return [_Played(one, take.tokens_NLP.astype(np.int32)) for one, take in zip(songs, takes, strict=True)]
+    return [_DecodedSong(one, take.tokens_NLP.astype(np.int32)) for one, take in zip(songs, takes, strict=True)]
 
 
-def _figures(played: Sequence[_Played], control: dict[str, Any]) -> dict[str, float]:
+def _figures(decoded: Sequence[_DecodedSong], control: dict[str, Any]) -> dict[str, float]:
     """All measures of what was decoded, performed as the control says."""
     from jaxaccomp.generate.options import PlayOptions
     from jaxaccomp.generate.selection import groove_change
     from jaxaccomp.music import melody, tokens
 
     options = PlayOptions.of(**control)
-    tokens_NLP = np.concatenate([one.tokens_NLP for one in played])
+    tokens_NLP = np.concatenate([one.tokens_NLP for one in decoded])
     bars_NST = tokens.bars(tokens_NLP[:, :, 1] > 0)
     phases, strays, velocities, pitches, rates = [], [], [], [], []
-    for one in played:
+    for one in decoded:
         score, windows = one.song.score, melody.windows(one.song.score, one.song.choice, options.pace)
         result = _finished(one, options)
         quarter = score.ticks_per_quarter
@@ -153,7 +153,8 @@ def _figures(played: Sequence[_Played], control: dict[str, Any]) -> dict[str, fl
                 rates.append(len(notes) / max(until / quarter, 1))
                 velocities.append(notes["velocity"].astype(float).std() if len(notes) else 0.0)
             beats = notes["start"] / quarter % 1
-            phases.append(beats[(beats > 0.4) & (beats < 0.8)])
+            off_beat = options.swing / 100  # sixteenths lie half way to it, and half way on to the next beat
+            phases.append(beats[(beats > off_beat / 2 + 0.05) & (beats < (1 + off_beat) / 2 - 0.05)])
             steps = notes["start"] * 4 / quarter
             strays.append(np.abs(steps - np.round(steps)) * 125)
     middle_and_end = [groove_change(bars_NST[:, bar], bars_NST[:, bar - 1]).mean() for bar in (7, 15)]
@@ -174,7 +175,7 @@ def _mean(pieces: Sequence[np.ndarray]) -> float:
     return float(whole.mean()) if len(whole) else 0.0
 
 
-def _finished(one: _Played, options: Any) -> Any:
+def _finished(one: _DecodedSong, options: Any) -> Any:
     """The song with its bass and drums; windows that were not decoded are silent."""
     from jaxaccomp.generate import song
 
@@ -183,12 +184,12 @@ def _finished(one: _Played, options: Any) -> Any:
     return song.finish(one.song.score, one.song.choice, tokens_NLP, options)
 
 
-def _melody_is_untouched(played: Sequence[_Played], control: dict[str, Any]) -> bool:
+def _melody_is_untouched(decoded: Sequence[_DecodedSong], control: dict[str, Any]) -> bool:
     from jaxaccomp.generate.options import PlayOptions
 
     columns = ["start", "end", "pitch", "velocity"]
     options = PlayOptions.of(**control)
-    for one in played:
+    for one in decoded:
         result = _finished(one, options)
         wanted = one.song.score.track_notes(one.song.choice.track)[columns].tolist()
         if wanted not in [result.track_notes(track.index)[columns].tolist() for track in result.tracks]:

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from jaxaccomp import runtime
-from jaxaccomp.arrays import PARTS
+from jaxaccomp.arrays import BAND, PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError
-from jaxaccomp.generate import given, guidance, latents, scoring
+from jaxaccomp.generate import density, given, guidance, latents, scoring
 from jaxaccomp.generate.batcher import Batcher, Decoded, PendingTake
 from jaxaccomp.generate.conditioning import Conditions
 from jaxaccomp.generate.decoding import blocks
@@ -233,13 +233,20 @@ class Accompanist:
         """Tokens of the parts asked for; a guided bass is decoded after the drums it is to go with."""
         guided = options.guidance > 0
         heat = options.temperatures(guided)
+        bias = {
+            part: bias_BLV
+            for part, factor in zip(BAND, options.density, strict=True)
+            if (bias_BLV := density.bias(part, factor, len(melody_BL))) is not None
+        }
         if not guided or "bass" not in options.parts:
-            return self._sampler(z_BZ, keys_B, tuple(heat[part] for part in options.parts), options.parts)
-        drums_BL = self._sampler(z_BZ, keys_B, heat["drums"], ("drums",))[:, :, 0]
-        bias_BLV = guidance.of_rows(
+            temperatures = tuple(heat[part] for part in options.parts)
+            return self._sampler(z_BZ, keys_B, temperatures, options.parts, bias=bias)
+        drums_BL = self._sampler(z_BZ, keys_B, heat["drums"], ("drums",), bias=bias)[:, :, 0]
+        advice_BLV = guidance.of_rows(
             self.config.guide, self.params["guide"], melody_BL, drums_BL, heat["bass"], options.guidance
         )
-        bass_BL = self._sampler(z_BZ, keys_B, heat["bass"], ("bass",), bias={"bass": bias_BLV})[:, :, 0]
+        bias["bass"] = advice_BLV + bias["bass"] if "bass" in bias else advice_BLV
+        bass_BL = self._sampler(z_BZ, keys_B, heat["bass"], ("bass",), bias=bias)[:, :, 0]
         found = {"bass": bass_BL, "drums": drums_BL}
         return jnp.stack([found[part] for part in options.parts], axis=-1)
 

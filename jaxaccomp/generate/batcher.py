@@ -211,7 +211,7 @@ class Batcher:
             times = max(attempt + 1, self._options.attempts)  # candidates may come back in any order
             if times < self._options.attempts + self._options.retries:
                 settled = windows[take.times_decoded_N[windows] == times]
-                poor = settled[take.best(COVERAGE, settled) < 1]
+                poor = settled[take.best(COVERAGE, settled) < self._options.enough]
                 if len(poor):
                     take.missing += len(poor)
                     self._again.add(take, poor, times)

@@ -214,6 +214,11 @@ class PlayOptions:
         """Candidates of each window; 1 where that was left to a checkpoint that is not known here."""
         return self.candidates or 1
 
+    @property
+    def enough(self) -> float:
+        """Coverage up to which a window is played again: who asks for fewer notes gets emptier bars."""
+        return min(1.0, *self.density)
+
     def for_checkpoint(self, config: ModelConfig) -> "PlayOptions":
         """These options with what was left to the checkpoint settled, and without what it cannot do.
 

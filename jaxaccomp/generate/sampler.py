@@ -89,7 +89,7 @@ class Sampler:
         temperature: Temperature = DEFAULT_TEMPERATURE,
         parts: Sequence[str] = ("bass", "drums"),
         top_p: float | None = None,
-        bias: Mapping[str, Float[Array | np.ndarray, "B L V"]] | None = None,
+        bias: Mapping[str, Float[Array | np.ndarray, "B L _"]] | None = None,
     ) -> Int[Array, "B L parts"]:
         """Decodes latents, waiting for the device only if they are few; see `sample`."""
         parts = tuple(parts)
@@ -172,7 +172,7 @@ def sample(
     parts: Sequence[str] = ("bass", "drums"),
     *,
     top_p: float | None = None,
-    bias: Mapping[str, Float[Array | np.ndarray, "B L V"]] | None = None,
+    bias: Mapping[str, Float[Array | np.ndarray, "B L _"]] | None = None,
     dtype: Any = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Int[Array, "B L parts"]:
@@ -230,7 +230,7 @@ def decode(
     embedding_BSE: Float[Array, "B S E"],
     keys_B: Key[Array, "B"],
     temperature_BP: Float[Array, "B parts"],
-    *biases: Float[Array, "B L V"],
+    *biases: Float[Array, "B L _"],
     parts: Sequence[str],
     biased: Sequence[str] = (),
     dtype: Any = None,

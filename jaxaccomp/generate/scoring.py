@@ -21,7 +21,8 @@ from jaxaccomp.models import critic
 TOTAL = "total"
 """What the best attempt has most of."""
 COVERAGE = "coverage"
-"""Share of enough, see `coverage`; a window whose attempts all stay below 1 is played again."""
+"""Share of enough, see `coverage`; a window whose attempts all stay below `PlayOptions.enough` is played
+again."""
 
 Scores = dict[str, Float[np.ndarray, "B"]]
 

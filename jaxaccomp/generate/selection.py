@@ -107,7 +107,7 @@ def _own_costs(attempts: Attempts, form: sections.Form, options: PlayOptions) ->
     total_AN = attempts.total_AN
     deviation = np.sqrt(np.mean(np.nanvar(total_AN, axis=0)))
     cost_AN = -(total_AN - np.nanmax(total_AN, axis=0)) / max(float(deviation), 1e-6)
-    cost_AN = cost_AN + UNCOVERED * np.maximum(1 - attempts.coverage_AN, 0)
+    cost_AN = cost_AN + UNCOVERED * np.maximum(options.enough - attempts.coverage_AN, 0)
     if attempts.used_NL is not None:
         cost_AN = cost_AN + METER_WEIGHT * _cut_off(attempts.tokens_ANLP, attempts.used_NL)
     drums_ANL = attempts.part("drums")

@@ -69,3 +69,14 @@ def test_instruments_and_octave_are_as_asked_for(band):
     assert set(moved.tolist()) <= {0, 12}
     assert (moved == 12).any()
     assert np.all(pitches[1][moved == 0] > 96)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_density_moves_its_own_part_alone(band, part):
+    def counts(factor):
+        density = tuple(factor if p == part else 1.0 for p in range(2))
+        return (band.accompany(DEMO, density=density, temperature=1.0, retries=0)[0].windows[:, :, 1:] > 1).sum((0, 1))
+
+    few, usual, many = counts(0.25), counts(1.0), counts(4.0)
+    assert few[part] < usual[part] < many[part]
+    assert few[1 - part] == usual[1 - part] == many[1 - part]

@@ -42,7 +42,7 @@ def decode(
     embedding_BSE: Float[Array | np.ndarray, "B S E"],
     keys_B: Key[Array, "B"],
     temperature_BP: Float[np.ndarray, "B parts"],
-    bias: Mapping[str, Float[Array | np.ndarray, "B L V"]] | None = None,
+    bias: Mapping[str, Float[Array | np.ndarray, "B L _"]] | None = None,
     *,
     parts: Sequence[str],
     dtype: Any = None,
