@@ -19,7 +19,6 @@ from jaxaccomp import config as configs
 from jaxaccomp.config import PRESETS, GuideConfig, ModelConfig, MusicVAEConfig, SurrogateConfig
 from jaxaccomp.errors import TrainingError, UsageError
 from jaxaccomp.training.recipe import (
-    PRESET_ALIASES,
     SURROGATE_PRESETS,
     CriticRecipe,
     GuideRecipe,
@@ -28,17 +27,14 @@ from jaxaccomp.training.recipe import (
     SurrogateRecipe,
     VAERecipe,
 )
+from jaxaccomp.training.resuming import IDENTITIES, require_same_run
 from jaxaccomp.verbs import flags, train_flags
 
 if TYPE_CHECKING:
     from jaxaccomp.training.run_folder import RunFolder
 
-CHANGEABLE = {"steps", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every", "cooldown"}
-"""Settings that a run may change when it resumes."""
 VALIDATION_SEED = 0
 """Of the choice of validation windows: the same whatever a run's own seed, so that runs can be compared."""
-IDENTITIES = {"data_fingerprint": "data", "musicvae_fingerprint": "musicvae"}
-"""Entries of config.json that say what a run learns from, whatever its place; and where that was."""
 
 
 add_flags = train_flags.add_flags
@@ -246,7 +242,7 @@ def _train(
         found = {"data": str(arguments.data), "data_fingerprint": batches["train"].metadata["identity"], **settings}
         found = json.loads(json.dumps({"objective": arguments.objective, **found}))
         if cluster.index() == 0:
-            _compare(run, found, getattr(arguments, "allow_foreign_latents", False))
+            require_same_run(run, found, getattr(arguments, "allow_foreign_latents", False))
         return {name: value for name, value in found.items() if name not in IDENTITIES.values()}
 
     cluster.agree(prepare, "the start of training")
@@ -300,31 +296,4 @@ def _check_names(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"--config {arguments.config}: no setting is called {', '.join(unknown)}; "
             f"`train.py {arguments.objective} --help` lists them"
-        )
-
-
-def _compare(run: "RunFolder", settings: dict, allow_foreign: bool) -> None:
-    """Refuses to resume a run with settings, on data or for a MusicVAE that it was not started with."""
-    stored = run.settings()
-    if stored is None:
-        return
-    for name, place in IDENTITIES.items():
-        known, now = stored.get(name), settings.get(name)
-        if known is not None and now is not None and known != now and not allow_foreign:
-            raise UsageError(
-                f"{run / 'config.json'}: this run was started with {place} {stored.get(place)} ({known[:12]}), now it "
-                f"is {settings.get(place)} ({now[:12]}), which holds something else; give the former, or another "
-                "--workdir" + (", or --allow-foreign-latents" if settings["objective"] == "surrogate" else "")
-            )
-    if "preset" in stored:
-        stored["preset"] = PRESET_ALIASES.get(stored["preset"], stored["preset"])
-    ignored = CHANGEABLE | set(IDENTITIES) | set(IDENTITIES.values())
-    names = sorted(set(stored) | set(settings))
-    other = [name for name in names if name not in ignored and stored.get(name) != settings.get(name)]
-    if other:
-        name = other[0]
-        raise UsageError(
-            f"{run / 'config.json'}: this run was started with {name} {stored.get(name)!r}, now it is "
-            f"{settings.get(name)!r}{f' (and {len(other) - 1} more)' if other[1:] else ''}; resume with the same "
-            "settings, or give another --workdir"
         )
