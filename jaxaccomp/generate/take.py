@@ -151,7 +151,7 @@ def contents(
         settings: name and value of settings worth telling.
         command: what makes the takes again.
     """
-    from jaxaccomp.report import page
+    from jaxaccomp.report import page, scores
 
     first = takes[0]
     title = first.title if title is None else title
@@ -163,7 +163,13 @@ def contents(
         original=page.Version(name="Original", score=original, melody=track, file=f"{title}.original.mid"),
         choice=first.melody,
         takes=[
-            page.Version(name=take.name, score=take.score, melody=take.melody_tracks, file=file, scores=take.scores)
+            page.Version(
+                name=take.name,
+                score=take.score,
+                melody=take.melody_tracks,
+                file=file,
+                scores=scores.of_take(take.scores, take.windows),
+            )
             for take, file in zip(takes, files, strict=True)
         ],
         settings=settings or {},

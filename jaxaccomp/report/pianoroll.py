@@ -106,7 +106,7 @@ def figure(
     score: Score,
     *,
     original: Score | None = None,
-    melody: int | None = None,
+    melody: int | Sequence[int] | None = None,
     title: str | None = None,
     bars_per_system: int = BARS_PER_SYSTEM,
 ) -> "Figure":

@@ -5,9 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxaccomp.arrays import NOTE_OFF, WindowTokens
 from jaxaccomp.music import measures
 
+CRITIC = "critic"
+"""Log-odds that bass and drums are those of a real song; told as a probability."""
+
 WORDS = {
+    CRITIC: "Sounds like a real song",
+    "total": "Overall",
+    "coverage": "Bars that are played in",
     "bass_in_key": "Bass notes in key",
     "bass_consonance": "Bass agrees with the melody",
     "bass_with_melody": "Bass moves with the melody",
@@ -23,7 +30,7 @@ WORDS = {
 }
 """Labels that say it shorter, or plainer, than `measures.TITLES`."""
 
-_SHARES = frozenset(measures.TITLES) - {
+_COUNTS = {
     "bass_notes_per_bar",
     "bass_leap",
     "bass_pitches",
@@ -31,6 +38,10 @@ _SHARES = frozenset(measures.TITLES) - {
     "hat_steps_per_bar",
     "drum_tokens",
 }
+_SHARES = (frozenset(measures.TITLES) - _COUNTS) | {"coverage"}
+
+_OF_BASS = ("bass_in_key", "bass_consonance", "bass_notes_per_bar")
+_OF_DRUMS = ("hits_kept", "drum_steps_per_bar")
 
 
 class Words(NamedTuple):
@@ -41,16 +52,32 @@ class Words(NamedTuple):
     text: str
 
 
+def of_take(scores: Mapping[str, float], windows_NLP: WindowTokens) -> dict[str, float]:
+    """What a listener may want to know of a take, the most telling first.
+
+    Args:
+        scores: what it was chosen by.
+        windows_NLP: its tokens of melody, bass and drums.
+    """
+    told = {name: value for name, value in scores.items() if name != "total"}
+    told = {name: told[name] for name in sorted(told, key=lambda name: name != CRITIC)}
+    measured = measures.measure(windows_NLP)
+    for names, part in ((_OF_BASS, windows_NLP[:, :, 1] > NOTE_OFF), (_OF_DRUMS, windows_NLP[:, :, 2] > 0)):
+        if part.any():
+            told |= {name: float(np.mean(measured[name])) for name in names}
+    return told
+
+
 def in_words(scores: Mapping[str, float]) -> list[Words]:
     """Each score that has a finite value, in the order given."""
     return [
-        Words(label(name), float(value), f"{value:.0%}" if is_share(name) else f"{value:.2g}")
+        Words(label(name), float(value), _text(name, float(value)))
         for name, value in scores.items()
         if np.isfinite(value)
     ]
 
 
-def line(scores: Mapping[str, float], most: int = 3) -> str:
+def line(scores: Mapping[str, float], most: int = 4) -> str:
     """The first few scores in one line: "bass notes in key 93%, drum strokes a bar 6.1"."""
     return ", ".join(f"{words.label[0].lower()}{words.label[1:]} {words.text}" for words in in_words(scores)[:most])
 
@@ -64,3 +91,9 @@ def label(name: str) -> str:
 def is_share(name: str) -> bool:
     """Whether a score lies between 0 and 1 and is told in percent."""
     return name in _SHARES
+
+
+def _text(name: str, value: float) -> str:
+    if name == CRITIC:
+        return f"{1 / (1 + np.exp(-value)):.0%}"
+    return f"{value:.0%}" if is_share(name) else f"{value:.2g}"

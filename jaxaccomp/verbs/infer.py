@@ -187,7 +187,7 @@ def _told(take: "Accompaniment", options: PlayOptions, checkpoint: str) -> str:
     from jaxaccomp.report import scores
 
     number = f"take {take.variation + 1} of {options.variations}, " if options.variations > 1 else ""
-    worth = scores.line(take.scores)
+    worth = scores.line(scores.of_take(take.scores, take.windows))
     return f"{number}{' and '.join(options.parts)} by {checkpoint}, seed {options.seed}{f'; {worth}' if worth else ''}"
 
 

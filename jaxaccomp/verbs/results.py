@@ -99,6 +99,8 @@ def command(source: str, out: Path | None, checkpoint: str, options: PlayOptions
     for name, value in changed(options).items():
         if name == "parts":
             words += [f"--{part}-only" for part in options.parts]
+        elif name == "pace":
+            words.append(f"--{value}-time")
         elif isinstance(value, bool):
             words += [f"--{'' if value else 'no-'}{name.replace('_', '-')}"]
         else:

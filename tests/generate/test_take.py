@@ -71,6 +71,6 @@ def test_a_page_tells_takes_files_and_settings():
     shown = contents([take(), take(38, 1)], ["a.mid", "a.take2.mid"], title="A", settings={"Seed": "7"}, command="run")
     assert [version.name for version in shown.takes] == ["Take 1", "Take 2"]
     assert [version.file for version in shown.takes] == ["a.mid", "a.take2.mid"]
-    assert [version.melody for version in shown.takes] == [0, 0]
+    assert [version.melody for version in shown.takes] == [(0,), (0,)]
     assert shown.original.score == ORIGINAL
     assert (shown.title, shown.settings, shown.command) == ("A", {"Seed": "7"}, "run")

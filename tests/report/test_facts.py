@@ -3,7 +3,7 @@ import numpy as np
 from jaxaccomp import demos
 from jaxaccomp.music import melody, midi
 from jaxaccomp.music.midi import NOTE, Part, Score
-from jaxaccomp.report import facts, scores
+from jaxaccomp.report import facts
 
 
 def song(pitches, tempos=((0, 500_000),), metres=((0, 4, 4),), channel=0):
@@ -37,13 +37,3 @@ def test_a_demo_in_one_line_and_in_words():
     told = dict(facts.of_song(score, melody.choose(score)))
     assert told["Melody"].startswith("track 0 “Melody”: called 'Melody'")
     assert told["Key"] == "A minor"
-
-
-def test_scores_in_words():
-    told = scores.in_words({"bass_in_key": 0.934, "bass_leap": 2.345, "critic": 0.5, "hits_kept": float("nan")})
-    assert [tuple(words) for words in told] == [
-        ("Bass notes in key", 0.934, "93%"),
-        ("Bass leap, semitones", 2.345, "2.3"),
-        ("Critic", 0.5, "0.5"),
-    ]
-    assert scores.line({"bass_in_key": 0.934, "bass_leap": 2.0}) == "bass notes in key 93%, bass leap, semitones 2"

@@ -64,7 +64,7 @@ def test_takes_say_their_number_and_scores(infer, tmp_path):
     lines = [line for line in said.splitlines() if line.startswith("wrote")]
     assert "take 1 of 2, bass and drums by " in lines[0]
     assert "take 2 of 2, bass and drums by " in lines[1]
-    assert all("seed 3; " in line and "overage" in line for line in lines)
+    assert all("seed 3; " in line and "bars that are played in" in line for line in lines)
     assert names(tmp_path) == ["korobeiniki.mid", "korobeiniki.take2.mid"]
 
 
@@ -129,6 +129,8 @@ def test_the_command_makes_the_same_takes_again(infer, tmp_path):
     assert set(words[6:-1]) == {"--seed", "4", "--temperature", "0.7,0.2", "--keep", "all", "--variations", "2"}
     drums = PlayOptions.of(parts=["drums"])
     assert results.command("song.mid", None, "trio-small", drums) == "python infer.py song.mid --drums-only"
+    slow = PlayOptions.of(pace="half")
+    assert results.command("song.mid", None, "trio-small", slow) == "python infer.py song.mid --half-time"
     assert results.settings("trio-small", options)["Temperature"] == "0.7,0.2"
 
 
