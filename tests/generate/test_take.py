@@ -42,7 +42,7 @@ def test_takes_can_be_compared_and_counted():
 
 def test_the_melody_is_found_under_its_new_number():
     assert take().melody.track == 1
-    assert take().melody_tracks == 0
+    assert take().melody_tracks == (0,)
 
 
 def test_a_take_writes_draws_and_plays_itself(tmp_path):
