@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,8 +148,10 @@ def sentence(error: BaseException) -> str | None:
     line = (said.splitlines() or [type(error).__name__])[0][:200].rstrip(".")
     if (gone := cluster.broken(error)) is not None:
         return str(gone)
-    if "Unable to initialize backend" in said or "Unknown backend" in said:
-        chosen = os.environ.get("JAX_PLATFORMS", "")
+    chosen = os.environ.get("JAX_PLATFORMS", "")
+    # Where a platform's plugin is missing altogether, JAX says so by an assertion.
+    missing = bool(chosen) and isinstance(error, AssertionError) and "xla_bridge" in _raised_in(error)
+    if missing or "Unable to initialize backend" in said or "Unknown backend" in said:
         return (
             f"JAX_PLATFORMS={chosen}: JAX cannot use that here ({line}); install what it needs, e.g. pip install "
             "'jaxaccomp[cuda]', or unset JAX_PLATFORMS"
@@ -162,6 +165,12 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and "home directory" in said:
         return f"this user has no home folder ({line}); set HOME or XDG_CACHE_HOME to a folder that can be written"
     return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """File of the code that raised an exception."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return frames[-1].filename if frames else ""
 
 
 def _cores() -> int:

@@ -87,6 +87,7 @@ def train(
     export: Callable[[Any], None] = lambda params: None,
     devices: Sequence[jax.Device] | None = None,
     trackers: Sequence[Callable[[int, Mapping[str, float]], None]] = (),
+    begin: Callable[[], None] = lambda: None,
     dry_run: bool = False,
 ) -> Outcome:
     """Trains until `recipe.steps` are done, from the run's last saved state if there is one.
@@ -103,6 +104,7 @@ def train(
         export: is called with the averaged weights whenever they measured best so far.
         devices: of all processes together; None: all there are.
         trackers: are called with a step and its metrics, by the first process, whenever these are logged.
+        begin: is called before the first step, once nothing speaks against the run.
         dry_run: tell what would be done, and do nothing.
 
     Returns:
@@ -125,6 +127,7 @@ def train(
                 print(loop.overview(), file=sys.stderr)
             if dry_run:
                 return loop.outcome()
+            begin()
             return loop.run(states, trackers)
 
 

@@ -248,9 +248,7 @@ def _train(
     cluster.agree(prepare, "the start of training")
     settings = {"objective": arguments.objective, "data": str(arguments.data), **settings}
     settings["data_fingerprint"] = batches["train"].metadata["identity"]
-    if not arguments.dry_run:
-        # Only now: a folder of a run that could not start would ask for its settings again.
-        run.write_settings(json.loads(json.dumps(settings)))
+    settings = json.loads(json.dumps(settings))
 
     def hand_out(params) -> None:
         export(params)
@@ -266,6 +264,7 @@ def _train(
             frozen=frozen,
             export=hand_out,
             trackers=trackers,
+            begin=lambda: run.write_settings(settings),  # else a run that could not start would ask for its settings
             dry_run=arguments.dry_run,
         )
     if outcome.stopped:

@@ -120,9 +120,10 @@ def save(
             if path.exists():
                 path.rename(Path(scratch) / "old")
             draft.rename(path)
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:  # tensorstore's are no OSErrors, also where a disk is full
+        reason = str(error).strip().split("\n")[0][-200:]
         raise CheckpointError(
-            f"{path}: cannot write the checkpoint ({error}); free the place or choose another"
+            f"{path}: cannot write the checkpoint ({reason}); free the place or choose another"
         ) from error
     return path
 

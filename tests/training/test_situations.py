@@ -161,7 +161,7 @@ def test_another_musicvae_on_resume_is_refused_with_both_names(
     workdir.mkdir()
     stored = surrogate(latents_folder, workdir, "--checkpoint", run / "checkpoint")
     known = {"objective": "surrogate", "musicvae": "elsewhere", "musicvae_fingerprint": "0123456789abcdef"}
-    (workdir / "config.json").write_text(json.dumps(settings | known))
+    (workdir / "config.json").write_text(json.dumps({k: v for k, v in settings.items() if "data" not in k} | known))
     made = checkpoint.fingerprint(run / "checkpoint", part="musicvae")[:12]
     said(capsys, 2, stored, rf"started with musicvae elsewhere \(0123456789ab\), now it is .* \({made}\)")
 
@@ -181,12 +181,13 @@ def test_a_second_writer_is_refused(verb, run, windows_folder, tmp_path, capsys)
     assert not out.exists()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax forsakes its other writes
 def test_a_disk_that_is_full_is_said(copy, windows_folder, capsys):
     """No file may grow beyond 50 kB, so a state is cut off where a full disk would cut it off."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        said(capsys, 1, vae(windows_folder, copy, steps=5), r"the run's state cannot be written .*free some space")
+        said(capsys, 1, vae(windows_folder, copy, steps=7), r"the run's state cannot be written .*free some space")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
