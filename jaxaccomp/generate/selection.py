@@ -17,9 +17,10 @@ from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.music import sections, tokens
 from jaxaccomp.music.tokens import SILENT
 
-GROOVE_WEIGHT = 1.0
+GROOVE_WEIGHT = 6.0
 """Cost of drums that change altogether from one window to the next though not within them, or the other way round; in
-standard deviations of the scores, like all below."""
+standard deviations of the scores, like all below. (Of 16 songs with eight attempts a window, drums change across edges
+by .54 if each window's best is kept, by .31 at weight 1, .18 at 3, .14 at 6; in the songs' own drums by .13.)"""
 LEAP_WEIGHT = 0.5
 """Cost of an octave's leap of the bass from one window to the next, beyond a fifth."""
 REPEAT_WEIGHT = 3.0
