@@ -81,7 +81,7 @@ def best_song(melody_NL: Int[np.ndarray, "N L"], attempts: Attempts, options: Pl
     """
     form = sections.form(melody_NL)
     own_AN = _own_costs(attempts, form, options)
-    step_NAA = _boundary_costs(attempts, form)
+    step_NAA = _boundary_costs(attempts, form, options.fills)
     struck_ANL = None if (drums_ANL := attempts.part("drums")) is None else drums_ANL > 0
     chosen_N = _shortest_path(own_AN, step_NAA)
     if struck_ANL is None or (form.repeats_N == np.arange(len(melody_NL))).all():
@@ -142,17 +142,20 @@ def _fills(struck_ANL: Bool[np.ndarray, "A N L"], form: sections.Form, wish: str
     return np.where(ends_N, end_AN, -end_AN) - middle_AN
 
 
-def _boundary_costs(attempts: Attempts, form: sections.Form) -> Float[np.ndarray, "N A A"]:
+def _boundary_costs(attempts: Attempts, form: sections.Form, fills: str) -> Float[np.ndarray, "N A A"]:
     """What it costs to go on from one attempt (rows) at the window before to another at this one; 0 at the first."""
     count, windows = attempts.total_AN.shape
     cost_NAA = np.zeros((windows, count, count))
     drums_ANL, bass_ANL = attempts.part("drums"), attempts.part("bass")
+    last_bars = (-1, -2) if fills in ("few", "many") else (-1,)  # the groove goes on after a fill as it was before
     if drums_ANL is not None:
         struck_ANST = tokens.bars(drums_ANL > 0)
         inside_AN = groove_change(struck_ANST[:, :, :-1], struck_ANST[:, :, 1:]).mean(2)
     for n in range(1, windows):
         if drums_ANL is not None and not form.begins_with_window_N[n]:
-            across_AA = groove_change(struck_ANST[:, n - 1, -1][:, None], struck_ANST[:, n, 0][None])
+            across_AA = np.min(
+                [groove_change(struck_ANST[:, n - 1, bar][:, None], struck_ANST[:, n, 0][None]) for bar in last_bars], 0
+            )
             usual_AA = (inside_AN[:, n - 1, None] + inside_AN[None, :, n]) / 2
             cost_NAA[n] += GROOVE_WEIGHT * np.abs(across_AA - usual_AA)
         if bass_ANL is not None:
