@@ -39,7 +39,7 @@ def opened(
     if project is None or silent or cluster.index():
         yield ()
         return
-    import wandb  # ty: ignore[import-not-found]
+    import wandb
 
     identity = hashlib.sha256(run.encode()).hexdigest()[:16]
     name = PurePosixPath(run).name
