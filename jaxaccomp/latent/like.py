@@ -5,6 +5,7 @@ step of the bar and drum that two windows have in common of what either has. Nea
 bar. Key agreement: bass notes in the melody's key.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxaccomp.evaluation import heldout
 from jaxaccomp.generate import conditioning
 from jaxaccomp.generate.options import TEMPERATURE
 from jaxaccomp.latent.space import LatentSpace
+from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.music import measures, tokens
 
 _BAND = ("bass", "drums")
@@ -41,26 +43,28 @@ def measure(
     chosen = random.permutation(len(songs))[:pairs]
     pattern_NX = patterns(data.tokens_NLP[:, :, 2])
     by_song_KX = np.stack([pattern_NX[data.song_N == song].mean(0) for song in songs])
-    melody_NL = data.tokens_NLP[first_N[chosen], :, 0]
-    posterior = space.guess(melody_NL)
-    references, moved = [], []
-    for row, k in enumerate(chosen):
+    rows = []
+    for k in chosen:
         unlike = np.argsort(overlap(by_song_KX[k], by_song_KX))[: max(len(songs) // 3, 1)]
-        other = random.choice(unlike[unlike != k])
-        windows_NLP = data.tokens_NLP[data.song_N == songs[other]]
-        references.append(windows_NLP)
-        found = conditioning.manner(windows_NLP, space.params["musicvae"], space.guess)
-        one = type(posterior)(posterior.mean_BZ[row : row + 1], posterior.scale_BZ[row : row + 1])
-        moved.append(conditioning.apply_manner(one, found, amount))
-    noise_NZ = space.prior(len(chosen), seed)
-    plain_NZ = posterior.mean_BZ + posterior.scale_BZ * noise_NZ
-    like_mean_NZ, like_scale_NZ = (np.concatenate(column) for column in zip(*moved, strict=True))
-    like_NZ = like_mean_NZ + like_scale_NZ * noise_NZ
+        rows.append(np.flatnonzero(data.song_N == songs[random.choice(unlike[unlike != k])]))
+    references = [data.tokens_NLP[of_song] for of_song in rows]
+    melody_NL = data.tokens_NLP[first_N[chosen], :, 0]
+    guessed = space.guess(np.concatenate([melody_NL, *(windows_NLP[:, :, 0] for windows_NLP in references)]))
+    noise_NZ, moved_NZ, at = space.prior(len(chosen), seed), [], len(chosen)
+    for row, of_song in enumerate(rows):
+        told = Posterior(data.mean_NZ[of_song], data.scale_NZ[of_song])
+        own = Posterior(*(array[at : at + len(of_song)] for array in guessed))
+        one = Posterior(*(array[row : row + 1] for array in guessed))
+        moved = conditioning.apply_manner(one, conditioning.manner_of(told, own), amount)
+        moved_NZ.append(moved.mean_BZ[0] + moved.scale_BZ[0] * noise_NZ[row])
+        at += len(of_song)
+    plain_NZ = guessed.mean_BZ[: len(chosen)] + guessed.scale_BZ[: len(chosen)] * noise_NZ
+    like_NZ = np.stack(moved_NZ)
     plain_NLP, like_NLP = (_play(space, melody_NL, z_NZ, seed) for z_NZ in (plain_NZ, like_NZ))
     return compare(plain_NLP, like_NLP, references)
 
 
-def compare(plain_NLP: WindowTokens, like_NLP: WindowTokens, references: list[WindowTokens]) -> dict[str, float]:
+def compare(plain_NLP: WindowTokens, like_NLP: WindowTokens, references: Sequence[np.ndarray]) -> dict[str, float]:
     """Shares of pairs in which the result is nearer to its reference than the plain one is, and the keys of both."""
     target_NX = np.stack([patterns(windows_NLP[:, :, 2]).mean(0) for windows_NLP in references])
     target_N = np.array([(windows_NLP[:, :, 2] > 0).mean() for windows_NLP in references])
@@ -86,8 +90,8 @@ def patterns(drums_NL: Int[np.ndarray, "N L"]) -> Float[np.ndarray, "N X"]:
     return hit_NSTD.mean(1).reshape(len(drums_NL), -1)
 
 
-def overlap(first_X: Float[np.ndarray, "*N X"], second_X: Float[np.ndarray, "*N X"]) -> Float[np.ndarray, "*N"]:
-    """Share of two patterns that is common to both, 0 to 1."""
+def overlap(first_X: Float[np.ndarray, "... X"], second_X: Float[np.ndarray, "... X"]) -> np.ndarray:
+    """Share of two patterns, or of each of several, that is common to both, 0 to 1."""
     common, either = np.minimum(first_X, second_X).sum(-1), np.maximum(first_X, second_X).sum(-1)
     return common / np.maximum(either, 1e-9)
 
