@@ -30,6 +30,7 @@ def results(tmp_path_factory):
     return json.loads((folder / "bench.json").read_text())
 
 
+@pytest.mark.slow
 def test_json_has_the_keys_that_outside_checks_read(results):
     assert results["preset"] == "tiny"
     assert results["weights"] == "random", "no checkpoint is called tiny"
@@ -41,6 +42,7 @@ def test_json_has_the_keys_that_outside_checks_read(results):
     assert min(before, after) <= results["peak_gflops"] <= max(before, after)
 
 
+@pytest.mark.slow
 def test_each_computation_has_a_row_for_each_batch_and_the_fastest_stands_for_it(results):
     names = ["encode", "decode", "end_to_end"]
     assert [(row["name"], row["batch"]) for row in results["rows"]] == [(n, b) for b in (1, 2) for n in names]
@@ -50,11 +52,13 @@ def test_each_computation_has_a_row_for_each_batch_and_the_fastest_stands_for_it
         assert results[name]["windows_per_s"] == max(row["windows_per_s"] for row in rows)
 
 
+@pytest.mark.slow
 def test_compiling_takes_longer_than_fetching_what_was_compiled(results):
     cold, warm = (sum(row[key] for row in results["rows"]) for key in ("compile_s", "compile_warm_s"))
     assert cold > 1.5 * warm
 
 
+@pytest.mark.slow
 def test_weights_of_a_tiny_model_come_from_the_cache(results):
     if not results["machine"]["cache_bytes"]:
         pytest.skip("the size of this machine's cache is unknown")
@@ -62,6 +66,7 @@ def test_weights_of_a_tiny_model_come_from_the_cache(results):
     assert {row["bound"] for row in results["rows"]} <= {"compute", "cache"}
 
 
+@pytest.mark.slow
 def test_table_names_machine_versions_and_every_column(results):
     table = models.table(results)
     assert results["machine"]["processor"] in table
@@ -71,6 +76,7 @@ def test_table_names_machine_versions_and_every_column(results):
         assert f"* {column}:" in table, "the legend tells it"
 
 
+@pytest.mark.slow
 def test_naive_rows_count_the_same_operations_and_json_is_all_there_is_on_stdout(capsys, tmp_path, results):
     earlier = tmp_path / "earlier.json"
     earlier.write_text(json.dumps(results))

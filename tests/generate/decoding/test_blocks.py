@@ -104,6 +104,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_all_sizes_give_the_same_rows():
     """Of products, of the encoder and of the sampler at the size that ships; on two threads, as small blocks need."""
     if len(os.sched_getaffinity(0)) < 2:
