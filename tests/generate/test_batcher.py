@@ -22,10 +22,10 @@ def _takes(counts, seed=0):
 
 def _decode(batch):
     mixed_BL = batch.melody_BL + batch.windows_B[:, None] + (batch.fingerprints_B2[:, :1] % 300).astype(np.int32)
-    return _played(np.stack([mixed_BL, 2 * mixed_BL], axis=-1) % 512, batch)
+    return _decoded_rows(np.stack([mixed_BL, 2 * mixed_BL], axis=-1) % 512, batch)
 
 
-def _played(tokens_BLP, batch):
+def _decoded_rows(tokens_BLP, batch):
     """The latent tells attempt and window, the posterior the window."""
     window_B1 = batch.windows_B[:, None].astype(np.float32)
     return Decoded(tokens_BLP, np.hstack([batch.attempts_B[:, None], window_B1]), window_B1, -window_B1)
@@ -67,7 +67,7 @@ def test_windows_that_rest_are_played_again_in_batches_of_their_own_and_first():
             assert (batch.posterior[1][:, 0] == -batch.windows_B).all()
         plays_B = (batch.windows_B % 2 == 0) | (batch.attempts_B > 0) & (batch.windows_B < 9)
         tokens_B = np.where(plays_B, 40 + batch.attempts_B, 0)
-        return _played(np.broadcast_to(tokens_B[:, None, None], (len(batch), 256, 2)), batch)
+        return _decoded_rows(np.broadcast_to(tokens_B[:, None, None], (len(batch), 256, 2)), batch)
 
     takes = _takes([10, 3])
     for take in takes:
@@ -124,3 +124,31 @@ def test_a_device_failure_is_a_sentence():
         assert device.news.poll(5)
         with pytest.raises(CollectionError, match=r"4 windows \(RESOURCE_EXHAUSTED.*smaller"):
             list(device.results())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_in_which_batches_come_back_changes_neither_choice_nor_retries(seed):
+    """Several devices return batches in any order; candidates of one window may come last first."""
+
+    def decode(batch):
+        chance = np.random.default_rng(7).random((20, 8, 256, 2))  # of each window and attempt
+        struck = chance[batch.windows_B, batch.attempts_B] < 0.02 * (1 + batch.windows_B % 3)[:, None, None]
+        return _decoded_rows(np.where(struck, 40, 0).astype(np.int32), batch)
+
+    def settle(shuffle):
+        take = PendingTake(np.full((20, 256), 60, np.int32), np.zeros(2, np.uint32))
+        batcher = Batcher(6, by_coverage, PlayOptions(candidates=3, retries=2))
+        batcher.add(take)
+        random, waiting, attempts = np.random.default_rng(seed), [], set()
+        while take.missing:
+            while (batch := batcher.next_batch(partial=True)) is not None:
+                waiting.append(batch)
+            batch = waiting.pop(int(random.integers(len(waiting))) if shuffle else 0)
+            attempts |= set(zip(batch.windows_B.tolist(), batch.attempts_B.tolist(), strict=True))
+            batcher.deliver(batch, decode(batch))
+        return take.tokens_NLP, attempts
+
+    (plain, plain_attempts), (shuffled, shuffled_attempts) = settle(False), settle(True)
+    assert plain_attempts == shuffled_attempts
+    assert len(plain_attempts) > 3 * 20, "some windows are played again"
+    assert (plain == shuffled).all()
