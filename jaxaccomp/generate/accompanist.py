@@ -148,14 +148,17 @@ class Accompanist:
             for take in takes
         ]
 
+    @runtime.own_settings()
     def _know(self, takes: Sequence[PendingTake], given_NL: np.ndarray, options: PlayOptions) -> None:
-        """Tells takes of one song the latents that a given part makes likely."""
+        """Tells takes of one song their given part, and the latents that it makes likely."""
+        options = options.for_checkpoint(self.config)
         posterior = self._encode_melody(takes[0].melody_NL)
         if options.like is not None:
             posterior = self._conditions.like(posterior, options, self._encode_melody)
         for take in takes:
             key = given.take_key(options.seed, take.fingerprint, take.variation)
             attempts = options.attempts + options.retries
+            take.given_NL = given_NL
             take.known = given.choose(
                 self.params["musicvae"], posterior, given_NL, options.given, key, attempts, options.spread
             )
@@ -191,6 +194,7 @@ class Accompanist:
         variations_B: Int[np.ndarray, "B"] | None = None,
         attempts_B: Int[np.ndarray, "B"] | None = None,
         posterior: tuple[Float[np.ndarray, "B Z"], Float[np.ndarray, "B Z"]] | None = None,
+        given_BL: Int[np.ndarray, "B L"] | None = None,
         *,
         options: PlayOptions | None = None,
     ) -> Decoded:
@@ -205,6 +209,7 @@ class Accompanist:
             variations_B: each row's take; None: all 0.
             attempts_B: each row's attempt, see `Batcher`; None: all 0.
             posterior: mean and standard deviation of the latents, if known; None: the surrogate guesses them.
+            given_BL: tokens of the part that is given, where one is.
             options: how to play; None: the defaults.
         """
         options = (options or PlayOptions()).for_checkpoint(self.config)
@@ -227,9 +232,11 @@ class Accompanist:
         )
         if options.steer:
             z_BZ = z_BZ + self._conditions.shift(options)
-        return Decoded(self._decode(melody_BL, z_BZ, keys_B, options), z_BZ, *posterior)
+        return Decoded(self._decode(melody_BL, z_BZ, keys_B, given_BL, options), z_BZ, *posterior)
 
-    def _decode(self, melody_BL: Any, z_BZ: Any, keys_B: Any, options: PlayOptions) -> Int[Array, "B L parts"]:
+    def _decode(
+        self, melody_BL: Any, z_BZ: Any, keys_B: Any, given_BL: Any, options: PlayOptions
+    ) -> Int[Array, "B L parts"]:
         """Tokens of the parts asked for; a guided bass is decoded after the drums it is to go with."""
         guided = options.guidance > 0
         heat = options.temperatures(guided)
@@ -241,7 +248,9 @@ class Accompanist:
         if not guided or "bass" not in options.parts:
             temperatures = tuple(heat[part] for part in options.parts)
             return self._sampler(z_BZ, keys_B, temperatures, options.parts, bias=bias)
-        drums_BL = self._sampler(z_BZ, keys_B, heat["drums"], ("drums",), bias=bias)[:, :, 0]
+        drums_BL = given_BL if options.given == "drums" else None
+        if drums_BL is None:
+            drums_BL = self._sampler(z_BZ, keys_B, heat["drums"], ("drums",), bias=bias)[:, :, 0]
         advice_BLV = guidance.of_rows(
             self.config.guide, self.params["guide"], melody_BL, drums_BL, heat["bass"], options.guidance
         )

@@ -45,6 +45,7 @@ class PendingTake:
         variation: number of the take.
         tag: what the caller knows it by.
         used_NL: which steps the song's bars have, see `Song`.
+        given_NL: tokens of the part that is given, where one is.
         known: its latents by attempt [A, N, Z], where something else than the melody tells them.
         missing: how often windows are still to be decoded.
         times_decoded_N: how often each window was.
@@ -55,6 +56,7 @@ class PendingTake:
     variation: int = 0
     tag: Any = None
     used_NL: Bool[np.ndarray, "N L"] | None = None
+    given_NL: Int[np.ndarray, "N L"] | None = None
     known: Float[np.ndarray, "A N Z"] | None = None
     missing: int = 0
     times_decoded_N: Int[np.ndarray, "N"] = field(init=False)
@@ -129,6 +131,7 @@ class Batch:
         variations_B: each row's take.
         attempts_B: each row's attempt, from 0.
         posterior: mean and standard deviation of the latents [B, Z], if they are known from an earlier attempt.
+        given_BL: tokens of the part that is given, if one is to all of these songs.
         slices: (song, its windows here, their attempt) from the first row on.
     """
 
@@ -138,6 +141,7 @@ class Batch:
     variations_B: Int[np.ndarray, "B"]
     attempts_B: Int[np.ndarray, "B"]
     posterior: tuple[np.ndarray, np.ndarray] | None = None
+    given_BL: Int[np.ndarray, "B L"] | None = None
     slices: list[tuple[PendingTake, np.ndarray, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -147,7 +151,7 @@ class Batch:
     def rows(self) -> tuple[Any, ...]:
         """What `Accompanist.play` takes."""
         numbers = (self.windows_B, self.variations_B, self.attempts_B)
-        return self.melody_BL, self.fingerprints_B2, *numbers, self.posterior
+        return self.melody_BL, self.fingerprints_B2, *numbers, self.posterior, self.given_BL
 
 
 class Batcher:
@@ -250,7 +254,7 @@ class _Queue:
     def pop(self, size: int) -> Batch:
         numbers = (np.empty(size, np.int32) for _ in range(3))
         batch = Batch(np.empty((size, STEPS), np.int32), np.empty((size, 2), np.uint32), *numbers)
-        posteriors, at = [], 0
+        posteriors, given, at = [], [], 0
         while at < size:
             take, windows, attempt = self._entries.popleft()
             windows, rest = windows[: size - at], windows[size - at :]
@@ -263,9 +267,13 @@ class _Queue:
             batch.slices.append((take, windows, attempt))
             if self._has_posteriors:
                 posteriors.append(take.posterior(windows, attempt))
+            if take.given_NL is not None:
+                given.append(take.given_NL[windows])
             if len(rest):
                 self._entries.appendleft((take, rest, attempt))
             at = here.stop
+        if given:
+            batch.given_BL = np.concatenate(given)
         if posteriors:
             batch.posterior = tuple(map(np.concatenate, zip(*posteriors, strict=True)))
         self.windows -= size

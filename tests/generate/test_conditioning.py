@@ -109,6 +109,23 @@ def test_a_given_part_stays_byte_for_byte(band, song, given, column):
     assert sum(track.is_drums for track in take.score.tracks) == 1
 
 
+def test_a_guided_bass_goes_with_the_given_drums(band, song, monkeypatch):
+    """The guide is told the song's own drums, and none are sampled."""
+    told = []
+
+    def advise(config, params, melody_BL, drums_BL, temperature, weight):
+        told.append(np.asarray(drums_BL))
+        return np.zeros((*drums_BL.shape, 90), np.float32)
+
+    monkeypatch.setattr("jaxaccomp.generate.guidance.of_rows", advise)
+    options = PlayOptions.of(given="drums", guidance=1.0, **ONCE)
+    monkeypatch.setattr(PlayOptions, "for_checkpoint", lambda self, config: self)
+    guided = jaxaccomp.Accompanist(band.config, {**band.params, "guide": {}}, source=band.source)
+    take = guided.accompany(song, given="drums", guidance=1.0, **ONCE)[0]
+    assert options.parts == ("bass",)
+    np.testing.assert_array_equal(told[0], take.windows[:, :, 2])
+
+
 def test_given_parts_are_refused_where_they_make_no_sense(band, song):
     with pytest.raises(MidiError, match="no track plays the drums"):
         band.accompany(demos.path("korobeiniki"), given="drums")
