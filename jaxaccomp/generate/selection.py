@@ -17,10 +17,10 @@ from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.music import sections, tokens
 from jaxaccomp.music.tokens import SILENT
 
-GROOVE_WEIGHT = 6.0
-"""Cost of drums that change altogether from one window to the next though not within them, or the other way round; in
-standard deviations of the scores, like all below. (Of 16 songs with eight attempts a window, drums change across edges
-by .54 if each window's best is kept, by .31 at weight 1, .18 at 3, .14 at 6; in the songs' own drums by .13.)"""
+GROOVE_WEIGHT = 5.0
+"""Cost of drums that change altogether from one window to the next though not within them; in standard deviations of
+the scores, like all below. (Of 16 songs with eight attempts a window, drums change across edges by .54 if each window's
+best is kept, by .14 at weight 4, .12 at 6; in the songs' own drums by .13.)"""
 LEAP_WEIGHT = 0.5
 """Cost of an octave's leap of the bass from one window to the next, beyond a fifth."""
 REPEAT_WEIGHT = 3.0
@@ -157,7 +157,7 @@ def _boundary_costs(attempts: Attempts, form: sections.Form, fills: str) -> Floa
                 [groove_change(struck_ANST[:, n - 1, bar][:, None], struck_ANST[:, n, 0][None]) for bar in last_bars], 0
             )
             usual_AA = (inside_AN[:, n - 1, None] + inside_AN[None, :, n]) / 2
-            cost_NAA[n] += GROOVE_WEIGHT * np.abs(across_AA - usual_AA)
+            cost_NAA[n] += GROOVE_WEIGHT * np.maximum(across_AA - usual_AA, 0)
         if bass_ANL is not None:
             leap_AA = np.abs(_edge_pitch(bass_ANL[:, n - 1], -1)[:, None] - _edge_pitch(bass_ANL[:, n], 0)[None])
             cost_NAA[n] += LEAP_WEIGHT * np.nan_to_num(np.maximum(leap_AA - _SMOOTH_LEAP, 0) / 12)
