@@ -210,9 +210,9 @@ class CriticRecipe:
 
     steps: int = setting(240, "trees; half of them against all draws, the others against what the first ones choose")
     windows: int = setting(1_000, "melodies of the training split that are accompanied")
-    real_windows: int = setting(5_000, "real windows of the training split")
+    real_windows: int = setting(6_000, "real windows of the training split")
     candidates: int = setting(8, "draws for each melody, to choose from")
-    refits: int = setting(2, "how often the critic is fitted again, on what it has chosen")
+    refits: int = setting(1, "how often the critic is fitted again, on what it has chosen")
     learning_rate: float = setting(0.08, "share of each tree's correction that counts")
     depth: int = setting(4, "questions from a tree's root to its leaves")
     batch_size: int = setting(64, "windows decoded at a time")
