@@ -153,6 +153,14 @@ def _model_lines(model: Model) -> str:
     ]
     if surrogate:
         lines.append(f"* surrogate: {_sizes(surrogate.sizes)} (bidirectional)")
+    if model.config.guide is not None:
+        guide = model.config.guide
+        lines.append(
+            f"* guide: pitch class expert {_sizes(guide.harmony_sizes)}, onset expert {_sizes(guide.rhythm_sizes)}"
+        )
+    if model.config.critic is not None:
+        critic = model.config.critic
+        lines.append(f"* critic: {critic.trees} trees of depth {critic.depth} over {len(critic.features)} features")
     lines.append(f"* {model.parameters:,} parameters, {model.disk_bytes / 1e6:.1f} MB on disk as {model.dtype}")
     lines.append(f"* fingerprint `{model.fingerprint[:16]}`")
     return "\n".join(lines)
