@@ -71,6 +71,7 @@ def killed_at(step: int, workdir: str, processes: int, cache: Path, command: lis
                 worker.wait()
 
 
+@pytest.mark.parametrize("bucket", ["gs"], indirect=True)
 def test_a_run_killed_twice_ends_with_the_bytes_of_a_local_one(bucket, musicvae, windows_folder, tmp_path):
     """Windows, checkpoint, latents and run lie on the bucket; each start is on a machine without a cache."""
     local = tmp_path / "local"

@@ -61,7 +61,7 @@ def ended(workers: Sequence[subprocess.Popen]) -> list[tuple[int, str]]:
 
 def await_steps(workdir: Path, workers: Sequence[subprocess.Popen], steps: int) -> None:
     """Waits until so many steps are told."""
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 500
     while len(losses(workdir)) < steps:
         assert time.monotonic() < deadline
         assert all(worker.poll() is None for worker in workers), [worker.communicate() for worker in workers]
@@ -110,12 +110,11 @@ def test_four_processes_are_one_told_to_stop_and_resumed(alone, windows_folder, 
     np.testing.assert_allclose(last["params"]["mean"]["kernel"], expected["params"]["mean"]["kernel"], atol=1e-5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_one_of_two_told_to_stop_stops_both_at_one_step(number, windows_folder, tmp_path):
+def test_ctrl_c_to_one_of_two_stops_both_at_one_step(windows_folder, tmp_path):
     workdir = tmp_path / "run"
     with started(2, command(windows_folder, workdir, 10_000)) as workers:
         await_steps(workdir, workers, 2)
-        workers[1].send_signal(number)
+        workers[1].send_signal(signal.SIGINT)
         ends = ended(workers)
     assert [code for code, _ in ends] == [1, 1]
     (step,) = {stopped_at(said) for _, said in ends}
