@@ -194,6 +194,22 @@ def agree(prepare: Callable[[], Mapping[str, Any]], what: str) -> Mapping[str, A
     return others[0]["found"]
 
 
+def finish(what: str) -> None:
+    """Waits until all processes have come this far; from here on each ends as it likes.
+
+    Args:
+        what: name of the occasion, for messages.
+
+    Raises:
+        ClusterError: another process did not come.
+    """
+    global _watch
+    agree(dict, what)
+    if _watch is not None:
+        _watch.end()
+        _watch = None
+
+
 def broken(error: BaseException) -> ClusterError | None:
     """The sentence for an exception that comes of another process's end, or None if it does not."""
     if _watch is None:

@@ -126,9 +126,12 @@ def train(
             if cluster.index() == 0:
                 print(loop.overview(), file=sys.stderr)
             if dry_run:
-                return loop.outcome()
-            begin()
-            return loop.run(states, trackers)
+                outcome = loop.outcome()
+            else:
+                begin()
+                outcome = loop.run(states, trackers)
+    cluster.finish("the end of training")  # none may end while another still writes
+    return outcome
 
 
 def require_divisible(recipe: Recipe, devices: int) -> None:
