@@ -97,9 +97,9 @@ def kept(score: Score, choice: Choice, keep: Keep = "melody", given: Sequence[st
     return [track for track in score.tracks if track.index in choice.tracks or track.index in stays]
 
 
-def left_out(score: Score, choice: Choice, keep: Keep = "melody") -> list[Track]:
+def left_out(score: Score, choice: Choice, keep: Keep = "melody", given: Sequence[str] = ()) -> list[Track]:
     """The tracks of an original that make way."""
-    staying = kept(score, choice, keep)
+    staying = kept(score, choice, keep, given)
     return [track for track in score.tracks if track not in staying]
 
 

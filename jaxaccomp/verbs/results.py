@@ -73,8 +73,9 @@ def left_out(song: "Song", options: PlayOptions) -> str:
     """A sentence that names the tracks of the original that are not kept; empty if all are."""
     from jaxaccomp.music import stitch
 
-    gone = stitch.left_out(song.score, song.choice, options.keep)
-    replaced = stitch.left_out(song.score, song.choice, "all")
+    given = () if options.given is None else (options.given,)
+    gone = stitch.left_out(song.score, song.choice, options.keep, given)
+    replaced = stitch.left_out(song.score, song.choice, "all", given)
     if not gone:
         return ""
     names = ", ".join(f"{track.index} {track.name!r}" if track.name else str(track.index) for track in gone[:8])

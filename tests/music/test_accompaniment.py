@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import accompaniment, melody, midi, trio
+from jaxaccomp.music import accompaniment, melody, midi, stitch, trio
 from jaxaccomp.music.build import Part
 
 
@@ -45,3 +45,10 @@ def test_a_part_that_is_not_there_is_named():
     for part in ("bass", "drums"):
         with pytest.raises(MidiError, match=f"no track plays the {part}; it has 0 'lead'"):
             accompaniment.tokens(score, tune, part)
+
+
+def test_a_given_part_is_not_left_out(windows):
+    score = trio.to_score(np.concatenate(list(windows)))
+    choice = melody.choose(score, track="melody")
+    assert [track.kind for track in stitch.left_out(score, choice)] == ["bass", "drums"]
+    assert [track.kind for track in stitch.left_out(score, choice, "melody", ("bass",))] == ["drums"]
