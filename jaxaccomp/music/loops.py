@@ -172,7 +172,35 @@ def sound(chunk, tick, status, first, second, short, notes, off):
     programs = np.empty(16, np.uint8)
     count, begin = 0, 0
     while begin < rows:
+        first_count, clean, sounding = count, True, 0
+        heads[:], programs[:] = -1, 255
         stop = begin
+        while clean and stop < rows and chunk[stop] == chunk[begin]:  # most chunks have one note-off to each note
+            kind, channel = status[stop] & 0xF0, status[stop] & 0x0F
+            key = channel * 128 + first[stop]
+            if kind == 0xC0:
+                programs[channel] = first[stop]
+            elif kind == 0x90 and second[stop] > 0:
+                clean = heads[key] < 0
+                heads[key] = stop
+                sounding += 1
+            elif (kind == 0x90 or kind == 0x80) and heads[key] >= 0:
+                struck = heads[key]
+                clean = tick[struck] < tick[stop]
+                heads[key] = -1
+                sounding -= 1
+                note = notes[count]
+                note.start, note.end = tick[struck], tick[stop]
+                note.pitch, note.velocity = first[struck], second[struck]
+                note.channel, note.program = channel, programs[channel]
+                note.track = chunk[stop] * 16 + channel
+                off[count] = stop
+                count += 1
+            stop += 1
+        if clean and sounding == 0:
+            begin = stop
+            continue
+        count, stop = first_count, begin
         depth[:] = 0
         while stop < rows and chunk[stop] == chunk[begin]:
             kind, key = status[stop] & 0xF0, (status[stop] & 0x0F) * 128 + first[stop]
@@ -238,6 +266,23 @@ def sound(chunk, tick, status, first, second, short, notes, off):
                 note.track = chunk[row] * 16 + channel
                 count += 1
         begin = stop
+    return count
+
+
+@compiled
+def live(data, status, body, end, rows):
+    """Fills `rows` with the events that hold bytes of a live cable, around or inside a message; returns how many."""
+    count = 0
+    for row in range(len(status)):
+        what = status[row]
+        if what < 0xF0:
+            size = (1 if 0xC0 <= what < 0xE0 else 2) + (data[body[row]] >= 0x80)
+            odd = end[row] - body[row] > size
+        else:
+            odd = 0xF0 < what < 0xFF and what != 0xF7
+        if odd:
+            rows[count] = row
+            count += 1
     return count
 
 

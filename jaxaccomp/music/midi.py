@@ -130,7 +130,7 @@ class Score:
     @cached_property
     def ports(self) -> np.ndarray:
         """MIDI port of each chunk."""
-        return smf.ports(self.data, self.events, len(self.header.chunks))
+        return smf.ports(self.data, self.events, self.meta_rows(smf.PORT), len(self.header.chunks))
 
     @cached_property
     def setup(self) -> synth.Setup:
@@ -138,8 +138,13 @@ class Score:
         return synth.setup_of(self.data, self.events, self.ports)
 
     @cached_property
+    def _struck(self) -> tuple[np.ndarray, np.ndarray]:
+        """Notes and what ends them, before they are sorted into tracks and given the programs of other chunks."""
+        return smf.sound(self.events, self.ticks_per_quarter)
+
+    @cached_property
     def _sounding(self) -> tuple[np.ndarray, np.ndarray, tuple[Track, ...], np.ndarray]:
-        notes, ends = smf.sound(self.events, self.ticks_per_quarter)
+        notes, ends = self._struck
         tracks.fill_programs(notes, self.events, self.ports)
         is_single = self.header.format == 0
         names, setup = self._chunk_names, self.setup
@@ -173,7 +178,7 @@ class Score:
         """Tempo map (dtype TEMPO) from tick 0 on, of all chunks; of several at one tick the last holds."""
         found = [
             (int(self.events.tick[row]), int.from_bytes(smf.payload(self.data, self.events, row)[:3], "big"))
-            for row in self._meta_rows(smf.TEMPO)
+            for row in self.meta_rows(smf.TEMPO)
         ]
         return _map([(0, 500_000), *found], TEMPO)
 
@@ -181,7 +186,7 @@ class Score:
     def metres(self) -> np.ndarray:
         """Time signatures (dtype METRE) from tick 0 on, of all chunks; impossible ones are passed over."""
         found = []
-        for row in self._meta_rows(smf.METRE):
+        for row in self.meta_rows(smf.METRE):
             said = smf.payload(self.data, self.events, row)
             if len(said) >= 2 and said[0] > 0 and said[1] <= 7:
                 found.append((int(self.events.tick[row]), said[0], 1 << said[1]))
@@ -261,13 +266,14 @@ class Score:
     def _metas(self) -> np.ndarray:
         return np.flatnonzero(self.events.status == smf.META)
 
-    def _meta_rows(self, kind: int) -> list[int]:
+    def meta_rows(self, kind: int) -> list[int]:
+        """Rows of the meta events of a kind."""
         return self._metas[self.events.first[self._metas] == kind].tolist()
 
     @cached_property
     def _chunk_names(self) -> dict[int, str]:
         """The last name each chunk gives itself."""
-        rows = self._meta_rows(smf.TRACK_NAME)
+        rows = self.meta_rows(smf.TRACK_NAME)
         said = {int(self.events.chunk[row]): smf.payload(self.data, self.events, row) for row in rows}
         encoding = "utf-8"
         if not all(name.isascii() for name in said.values()):
@@ -337,12 +343,12 @@ def _checked(score: Score) -> Score:
     kind = events.status & 0xF0
     if int(((kind == smf.NOTE_ON) & (events.second > 0)).sum()) > limits.notes:
         raise MidiError("absurd-length", name, f"has more than {limits.notes} notes, the limit set for one song")
-    if not len(score.notes):
+    if not len(score._struck[0]):
         raise MidiError("no-notes", name, "has no notes, so there is no melody to play to")
     if (score.tempos["microseconds"] == 0).any():
         tick = int(score.tempos["tick"][score.tempos["microseconds"] == 0][0])
         raise MidiError("impossible-tempo", name, f"sets a tempo of 0 microseconds a quarter note at tick {tick}")
-    end = int(score.notes["end"].max())
+    end = int(score._struck[0]["end"].max())
     metres = score.metres
     lasts = np.diff(np.minimum(metres["tick"], end), append=end) / (4 * score.ticks_per_quarter)  # in whole notes
     model_bars = -(-metres["numerator"] // metres["denominator"])  # to a bar of the song; see grid

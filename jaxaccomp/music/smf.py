@@ -6,6 +6,7 @@ are must be known to keep them.
 Source: The Complete MIDI 1.0 Detailed Specification (RP-001 Standard MIDI Files 1.0; RP-029 for RIFF wrapping).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -223,10 +224,16 @@ def sound(events: Events, ticks_per_quarter: int) -> tuple[np.ndarray, np.ndarra
     return notes[:count], off[:count]
 
 
-def ports(data: bytes, events: Events, chunks: int) -> np.ndarray:
-    """The MIDI port that each chunk asks for first, 0 where it asks for none."""
+def ports(data: bytes, events: Events, rows: Sequence[int], chunks: int) -> np.ndarray:
+    """The MIDI port that each chunk asks for first, 0 where it asks for none; `rows` are all PORT events."""
     found = np.zeros(chunks, np.int64)
-    rows = np.flatnonzero((events.status == META) & (events.first == PORT))
-    for row in rows[::-1]:
+    for row in reversed(rows):
         found[events.chunk[row]] = next(iter(payload(data, events, row)), 0)
     return found
+
+
+def live_rows(data: bytes, events: Events) -> np.ndarray:
+    """Rows of events that hold bytes of a live cable, which mean nothing in a file."""
+    rows = np.empty(len(events.status), np.int32)
+    count = loops.live(np.frombuffer(data, np.uint8), events.status, events.body, events.end, rows)
+    return rows[:count]

@@ -179,9 +179,7 @@ def _program_ticks(reset_ticks: np.ndarray, notes: np.ndarray) -> tuple[int, ...
 
 def _impossible_keys(score: Score) -> list[int]:
     """Rows of key signatures that name no key, on which other readers give the whole file up."""
-    events = score.events
-    rows = np.flatnonzero((events.status == smf.META) & (events.first == smf.KEY)).tolist()
-    said = {row: smf.payload(score.data, events, row) for row in rows}
+    said = {row: smf.payload(score.data, score.events, row) for row in score.meta_rows(smf.KEY)}
     return [row for row, key in said.items() if len(key) != 2 or (key[0] + 7) % 256 > 14 or key[1] > 1]
 
 
@@ -207,32 +205,40 @@ def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[i
     wanted[spurious] = False
     wanted[_impossible_keys(score)] = False
     altered = np.zeros(chunk_count, bool)
-    altered[[score.tracks[index].chunk for index in np.unique(offs["track"]).tolist()]] = True
-    altered[np.unique(events.chunk[_live(score)])] = True
+    altered[[score.tracks[index].chunk for index in set(offs["track"].tolist())]] = True
+    altered[events.chunk[smf.live_rows(score.data, score.events)]] = True
     altered[[place >> 4 for place in moved]] = True
-    edges = np.searchsorted(events.chunk, np.arange(chunk_count + 1)).tolist()
+    going = np.flatnonzero(~wanted)
+    altered[events.chunk[going]] = True
+    marks = np.flatnonzero(~voice if not len(going) else wanted & ~voice)
+    bounds = np.arange(chunk_count + 1)
+    edges, mark_edges = (np.searchsorted(column, bounds).tolist() for column in (events.chunk, events.chunk[marks]))
+    speaking = set(np.flatnonzero(np.bincount(owner[wanted & voice]) > 0).tolist())
+    speaking = {o >> 4 for o in speaking}
     chunks: list[bytes] = []
     for index, (start, end) in enumerate(score.header.chunks):
-        rows = np.arange(edges[index], edges[index + 1])
-        here = wanted[rows]
-        marks = rows[here & ~voice[rows]]
-        parts_here = [track for track in tracks if track.chunk == index]
-        if score.header.format == 0:
-            chunks.append(excerpt(score.data, events.select(marks)))
-            rest = rows[here & voice[rows] & ~is_kept[owner[rows]]]
-            chunks += [excerpt(score.data, events.select(rest))] if len(rest) else []
-            for track in parts_here:
-                mine = rows[here & voice[rows] & np.isin(owner[rows], track.owners)]
-                chunks.append(excerpt(score.data, events.select(mine), offs[offs["track"] == track.index]))
-        elif here.all() and not altered[index]:
+        marks_here = marks[mark_edges[index] : mark_edges[index + 1]]
+        if score.header.format and not altered[index]:
             chunks.append(score.data[start - 8 : end])
-        elif parts_here or (here & voice[rows]).any():
-            mine = offs[np.isin(offs["track"], [track.index for track in parts_here])]
-            chunks.append(excerpt(score.data, events.select(rows[here]), mine))
-        else:
-            said = (events.status[marks] != smf.META) | ~_IS_NAMING[events.first[marks]]
+            continue
+        if score.header.format and index not in speaking:
+            said = (events.status[marks_here] != smf.META) | ~_IS_NAMING[events.first[marks_here]]
             if index == 0 or said.any():
-                chunks.append(excerpt(score.data, events.select(marks if index == 0 else marks[said])))
+                chunks.append(excerpt(score.data, events.select(marks_here if index == 0 else marks_here[said])))
+            continue
+        rows = edges[index] + np.flatnonzero(wanted[edges[index] : edges[index + 1]])
+        parts_here = [track for track in tracks if track.chunk == index]
+        if score.header.format:
+            mine = offs[np.isin(offs["track"], [track.index for track in parts_here])]
+            chunks.append(excerpt(score.data, events.select(rows), mine))
+            continue
+        chunks.append(excerpt(score.data, events.select(marks_here)))
+        rows = rows[voice[rows]]
+        rest = rows[~is_kept[owner[rows]]]
+        chunks += [excerpt(score.data, events.select(rest))] if len(rest) else []
+        for track in parts_here:
+            mine = rows[np.isin(owner[rows], track.owners)]
+            chunks.append(excerpt(score.data, events.select(mine), offs[offs["track"] == track.index]))
     return chunks
 
 
@@ -250,7 +256,9 @@ def _set_up(
     occupied = np.flatnonzero(score.track_of_owner >= 0)
     present = np.flatnonzero(np.bincount(owner[voice])).tolist()
     idle = set(present).difference(occupied.tolist())
-    chosen = np.isin(owner, [o for o in idle if (int(ports[o >> 4]), o & 15) in places]) & voice
+    is_chosen = np.zeros(16 * (len(ports) + 1), bool)
+    is_chosen[[o for o in idle if (int(ports[o >> 4]), o & 15) in places]] = True
+    chosen = is_chosen[owner] & voice
     going = [o for o in occupied.tolist() if o not in staying and (int(ports[o >> 4]), o & 15) in places]
     if going:
         kind = events.status & 0xF0
@@ -269,6 +277,8 @@ def _missing_offs(
     """Notes of these tracks that get a note-off where they are taken to end; rows of note-offs that come too soon."""
     notes, ends = score.notes, score.note_ends
     wrong = (ends < 0) | (score.events.tick[ends] != notes["end"])
+    if not wrong.any():
+        return notes[:0], ends[:0]
     wrong &= np.isin(notes["track"], [track.index for track in tracks])
     rows = ends[wrong]
     offs = notes[wrong].copy()
@@ -278,15 +288,3 @@ def _missing_offs(
         if place:
             offs["channel"][np.count_nonzero(wrong[:index])] = place[1]
     return offs, rows[rows >= 0]
-
-
-def _live(score: Score) -> np.ndarray:
-    """Rows of events that hold bytes of a live cable, which a file should not."""
-    events = score.events
-    status = events.status
-    is_live = (status > 0xF0) & (status < smf.META) & (status != 0xF7)
-    source = np.frombuffer(score.data, np.uint8)
-    if ((source >= 0xF8) & (source < smf.META)).any():
-        size = np.where((status & 0xE0) == 0xC0, 1, 2) + (source[events.body] >= 0x80)
-        is_live |= (status < 0xF0) & (events.end - events.body > size)
-    return np.flatnonzero(is_live)

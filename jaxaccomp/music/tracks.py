@@ -27,6 +27,7 @@ _LOW = 55
 """A bass's mean pitch is below this G."""
 _UNSET = 255
 _LEAST_SHARED_BENDS = 2
+_MOST_OVERLAPS = 0.05
 
 
 @dataclass(frozen=True)
@@ -70,24 +71,27 @@ def fill_programs(notes: np.ndarray, events: smf.Events, ports: np.ndarray) -> N
         events: of the file.
         ports: MIDI port of each chunk.
     """
-    missing = notes["program"] == _UNSET
-    if not missing.any():
+    missing = np.flatnonzero(notes["program"] == _UNSET)
+    if not len(missing):
         return
+    raw = notes["track"][missing]
+    sought = ports[raw >> 4] << 4 | raw & 15
+    notes["program"][missing] = 0
     rows = np.flatnonzero((events.status & 0xF0) == smf.PROGRAM)
-    if len(rows):
-        place = ports[events.chunk[rows]] << 4 | events.status[rows] & 0x0F
-        occupied = np.unique(notes["track"])
-        owner = events.chunk[rows] << 4 | events.status[rows] & 0x0F
-        sought = ports[notes["track"] >> 4] << 4 | notes["channel"]
-        for channel in np.intersect1d(np.unique(sought[missing]), place):
-            here = place == channel
-            idle = here & ~np.isin(owner, occupied)
-            chosen = rows[idle if idle.any() else here]
-            chosen = chosen[np.argsort(events.tick[chosen], kind="stable")]
-            mine = missing & (sought == channel)
-            at = np.searchsorted(events.tick[chosen], notes["start"][mine], side="right") - 1
-            notes["program"][mine] = events.first[chosen[np.maximum(at, 0)]]
-    notes["program"][notes["program"] == _UNSET] = 0
+    place = ports[events.chunk[rows]] << 4 | events.status[rows] & 0x0F
+    wanted = set(place.tolist()).intersection(np.flatnonzero(np.bincount(sought)).tolist())
+    if not wanted:
+        return
+    owner = events.chunk[rows] << 4 | events.status[rows] & 0x0F
+    is_idle = ~np.isin(owner, np.flatnonzero(np.bincount(notes["track"])))
+    for channel in sorted(wanted):
+        here = place == channel
+        idle = here & is_idle
+        chosen = rows[idle if idle.any() else here]
+        chosen = chosen[np.argsort(events.tick[chosen], kind="stable")]
+        mine = missing[sought == channel]
+        at = np.searchsorted(events.tick[chosen], notes["start"][mine], side="right") - 1
+        notes["program"][mine] = events.first[chosen[np.maximum(at, 0)]]
 
 
 def find(
@@ -132,28 +136,29 @@ def find(
     place = np.full(max(16 * len(ports), len(counts)), -1, np.int32)
     for index, group in enumerate(groups):
         place[group] = index
-    track_of = place[raw]
-    means = np.bincount(track_of, notes["pitch"], len(groups)) / np.bincount(track_of, minlength=len(groups))
     tracks = []
-    for index, (group, mean) in enumerate(zip(groups, means.tolist(), strict=True)):
+    for index, group in enumerate(groups):
         chunk = group[0] >> 4
-        name, sound = names.get(chunk, ""), int(programs[group].sum(0).argmax())
+        name = names.get(chunk, "")
+        sound = program[group[0]] if len(group) == 1 else int(programs[group].sum(0).argmax())
         channels = tuple(owner & 15 for owner in group)
-        kind = _kind(drums[group[0]], sound, name, mean < _LOW)
+        kind = _kind(drums[group[0]], sound, name)
+        if kind == "low":
+            kind = "bass" if notes["pitch"][np.isin(raw, group)].mean() < _LOW else "pitched"
         tracks.append(Track(index, chunk, channels[0], sound, name, channels, int(ports[chunk]), kind))
     return tuple(tracks), place
 
 
-def _kind(on_drum_channel: bool, program: int, name: str, is_low: bool) -> Kind:
-    """What a track is."""
+def _kind(on_drum_channel: bool, program: int, name: str) -> Kind | Literal["low"]:
+    """What a track is; `low` for what is a bass if it plays low."""
     named = "drums" if on_drum_channel else words.kind_of_name(name)
     if named == "drums":
         return "drums"
     if program in PERCUSSION_PROGRAMS and not (program in _TUNED_PROGRAMS and words.promises_melody(name)):
         return "percussion"
-    if program in BASS_PROGRAMS or (is_low and (named == "bass" or program in OTHER_BASS_PROGRAMS)):
+    if program in BASS_PROGRAMS:
         return "bass"
-    return "pitched"
+    return "low" if named == "bass" or program in OTHER_BASS_PROGRAMS else "pitched"
 
 
 def _groups(
@@ -190,12 +195,8 @@ def _merged(
     is_whole_song: bool,
     quarter: int,
 ) -> list[list[int]]:
-    rows = {owner: notes[notes["track"] == owner] for owner in owners}
-    if (
-        is_whole_song
-        and len({program[owner] for owner in owners}) == 1
-        and _is_one_player(owners, rows, events, quarter)
-    ):
+    is_one_sound = len({program[owner] for owner in owners}) == 1
+    if is_whole_song and is_one_sound and _is_one_player(owners, notes, events, quarter):
         return [owners]
     groups: list[list[int]] = []
     for owner in owners:  # of one program first, so that what plays in turns is compared as a whole
@@ -207,12 +208,9 @@ def _merged(
     joined: list[list[int]] = []
     for group in groups:
         for earlier in joined:
-            same_kind = (program[group[0]] in BASS_PROGRAMS) == (program[earlier[0]] in BASS_PROGRAMS)
-            if is_whole_song:
-                same_kind = program[group[0]] == program[earlier[0]]
-            if same_kind and not together(
-                np.concatenate([rows[o] for o in earlier]), np.concatenate([rows[o] for o in group]), quarter
-            ):
+            a, b = program[group[0]], program[earlier[0]]
+            may_join = a == b if is_whole_song else (a in BASS_PROGRAMS) == (b in BASS_PROGRAMS)
+            if may_join and not together(_of(notes, earlier), _of(notes, group), quarter):
                 earlier += group
                 break
         else:
@@ -220,29 +218,36 @@ def _merged(
     return [sorted(group) for group in joined]
 
 
-def _is_one_player(owners: list[int], rows: Mapping[int, np.ndarray], events: smf.Events, quarter: int) -> bool:
+def _of(notes: np.ndarray, owners: Sequence[int]) -> np.ndarray:
+    """The notes of some owners, in no particular order."""
+    chosen = notes["track"] == owners[0]
+    for owner in owners[1:]:
+        chosen |= notes["track"] == owner
+    return notes[chosen]
+
+
+def _is_one_player(owners: list[int], notes: np.ndarray, events: smf.Events, quarter: int) -> bool:
     """Whether each channel holds one voice, and several are bent: a channel for each finger or string."""
-    kind = events.status & 0xF0
-    owner = events.chunk << 4 | events.status & 0x0F
-    bent = np.intersect1d(np.unique(owner[kind == smf.BEND]), owners)
+    bends = (events.status & 0xF0) == smf.BEND
+    bent = np.intersect1d(events.chunk[bends] << 4 | events.status[bends] & 0x0F, owners)
     if len(bent) < _LEAST_SHARED_BENDS:
         return False
-    for notes in rows.values():
-        notes = notes[np.argsort(notes["start"], kind="stable")]
-        if (notes["end"][:-1] - notes["start"][1:] > quarter // 8).mean() > 0.05 if len(notes) > 1 else False:
+    for owner in owners:
+        mine = _of(notes, [owner])
+        mine = mine[np.argsort(mine["start"], kind="stable")]
+        if len(mine) > 1 and (mine["end"][:-1] - mine["start"][1:] > quarter // 8).mean() > _MOST_OVERLAPS:
             return False
     return True
 
 
 def together(a: np.ndarray, b: np.ndarray, ticks_per_quarter: int) -> bool:
     """Whether notes of both ever sound at the same time, by more than a 32nd, or begin on the same tick."""
-    both = np.concatenate([a, b])
-    is_b = np.arange(len(both)) >= len(a)
-    order = np.argsort(both["start"], kind="stable")
-    start, end, is_b = both["start"][order], both["end"][order], is_b[order]
+    start = np.concatenate([a["start"], b["start"]])
+    order = np.argsort(start, kind="stable")
+    start, is_b = start[order], order >= len(a)
     if ((start[1:] == start[:-1]) & (is_b[1:] != is_b[:-1])).any():
         return True
-    allowed = ticks_per_quarter // 8
+    end, allowed = np.concatenate([a["end"], b["end"]])[order], ticks_per_quarter // 8
     for mine in (is_b, ~is_b):
         other = np.maximum.accumulate(np.where(mine, -1, end))
         if (mine & (other - start > allowed)).any():

@@ -5,6 +5,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _MELODY = re.compile(
     r"melod|lead|vocal|vocals|vox|voice|voz|solo|canto|sing|tune|theme|chant|gesang|stimme|m[eé]lodie"
@@ -68,6 +69,7 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
+@lru_cache(maxsize=4096)
 def kind_of_name(name: str) -> str:
     """`drums`, `bass`, or nothing, if the name says neither."""
     name = unicodedata.normalize("NFKC", name).replace("_", " ").strip()
@@ -81,16 +83,19 @@ def kind_of_name(name: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=4096)
 def promises_melody(name: str) -> bool:
     """Whether the name says that this is the tune, and nothing against it."""
     return bool(_MELODY.search(name)) and not denies_melody(name)
 
 
+@lru_cache(maxsize=4096)
 def denies_melody(name: str) -> bool:
     """Whether the name says that this accompanies."""
     return bool(_NO_MELODY.search(name))
 
 
+@lru_cache(maxsize=4096)
 def stem(name: str) -> str:
     """A name without numbers, parts of a song and "continued": `Vocals 2` and `Vocals (chorus)` agree."""
     return " ".join(_CONTINUES.sub(" ", normal(name)).split())

@@ -152,9 +152,14 @@ def test_no_midi_file(infer, tmp_path):
 def test_empty_and_cut_off_files(infer, tmp_path):
     (tmp_path / "empty.mid").write_bytes(b"")
     _refused(infer(tmp_path / "empty.mid", "--out", tmp_path / "out"), "empty.mid", "is empty")
-    (tmp_path / "cut.mid").write_bytes(DEMO.read_bytes()[:100])
-    _refused(infer(tmp_path / "cut.mid", "--out", tmp_path / "out"), "cut.mid")
+    (tmp_path / "cut.mid").write_bytes(DEMO.read_bytes()[:300])
+    _refused(infer(tmp_path / "cut.mid", "--out", tmp_path / "out", "--strict"), "cut.mid")
     assert not (tmp_path / "out").exists()
+    code, _, warnings = infer(tmp_path / "cut.mid", "--out", tmp_path / "out")
+    assert code == 0
+    assert "warning:" in warnings
+    assert "3 tracks promised, 2 found" in warnings
+    assert (tmp_path / "out" / "cut.mid").exists()
 
 
 def test_drums_only(infer, tmp_path):
