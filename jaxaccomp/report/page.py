@@ -26,6 +26,7 @@ from jaxaccomp.music.midi import Score
 from jaxaccomp.report import audio, clock, facts, pianoroll, segments, stems
 from jaxaccomp.report.bars import bars
 from jaxaccomp.report.scores import in_words
+from jaxaccomp.report.segments import Quality
 from jaxaccomp.report.stems import Stem
 
 ROLE_NAMES = {"melody": "Melody", "bass": "Bass", "drums": "Drums", "other": "Other tracks"}
@@ -73,18 +74,19 @@ class Contents:
     command: str = ""
 
 
-def write(path: str | os.PathLike, song: Contents, **sound: Any) -> Path:
+def write(path: str | os.PathLike, song: Contents, *, quality: Quality | None = None, **sound: Any) -> Path:
     """Writes a song's page, which appears under its name only when it is complete.
 
     Args:
         path: where to.
         song: what to show.
+        quality: of the sound; None: the better one, unless the song is long.
         sound: synthesizer and sound font, see `audio.synthesize`.
 
     Raises:
         RenderError: sound cannot be rendered, or the page cannot be written.
     """
-    return save(Path(path), render(song, **sound), "page")
+    return save(Path(path), render(song, quality=quality, **sound), "page")
 
 
 def save(path: Path, text: str, what: str) -> Path:
@@ -102,7 +104,7 @@ def save(path: Path, text: str, what: str) -> Path:
     return path
 
 
-def render(song: Contents, **sound: Any) -> str:
+def render(song: Contents, *, quality: Quality | None = None, **sound: Any) -> str:
     """The page as text; see `write`."""
     versions = [song.original, *song.takes]
     seconds = max(audio.length_s(version.score) for version in versions)
@@ -120,7 +122,7 @@ def render(song: Contents, **sound: Any) -> str:
         stereo = audio.synthesize(stem.score, seconds=seconds, **sound)
         sounds[f"s{number}"] = stereo.mean(1, keepdims=True)  # half the memory, and what is stored in the end
     gain = audio.shared_gain([_mix([sounds[name] for name in names.values()]) for names in found])
-    quality = segments.quality(seconds * len(sounds))
+    quality = quality or segments.quality(seconds * len(sounds))
     encoded = {name: segments.encode(samples, gain, quality) for name, samples in sounds.items()}
     data = {
         "title": song.title,

@@ -139,7 +139,7 @@ def test_a_long_song_with_four_takes_stays_small():
 
 def test_a_page_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(page, "render", lambda song: "text")
+    monkeypatch.setattr(page, "render", lambda song, quality: "text")
     with pytest.raises(RenderError, match="cannot write the page there"):
         page.write(tmp_path / "file" / "a.html", song())
     assert page.write(tmp_path / "new" / "a.html", song()).read_text() == "text"
