@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_names(arguments)
     if arguments.objective == "vae":
-        recipe: Recipe = flags.build(VAERecipe, arguments, arguments.config)
+        recipe: Recipe | CriticRecipe = flags.build(VAERecipe, arguments, arguments.config)
     elif arguments.objective == "critic":
         recipe = flags.build(CriticRecipe, arguments, arguments.config)
     elif arguments.objective == "guide":
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _dispatch(arguments, recipe)
 
 
-def _dispatch(arguments: argparse.Namespace, recipe: Recipe) -> int:
+def _dispatch(arguments: argparse.Namespace, recipe: Recipe | CriticRecipe) -> int:
     trainers = {"vae": _vae, "joint": _joint, "critic": _critic, "guide": _guide, "surrogate": _surrogate}
     return trainers[arguments.objective](arguments, recipe)
 
