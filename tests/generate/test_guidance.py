@@ -76,3 +76,10 @@ def test_bass_bias_is_the_experts_log_ratios_times_temperature():
     for step, pitch in ((0, 36), (77, 43), (255, 28)):
         expected = 2.0 * ratio[:, step // 4, pitch % 12] + 0.5 * odds[:, step]
         np.testing.assert_allclose(found[:, step, pitch - 19], expected * [1.0, 0.25], rtol=1e-4, atol=1e-5)
+
+
+def test_a_biased_part_on_several_devices_equals_one(tiny):
+    model, z_BZ, keys_B = tiny
+    shared = sampler.Sampler(PRESETS["tiny"], model._params, devices=jax.devices())
+    expected = model(z_BZ, keys_B, 1.0, ("drums", "bass"), bias=noise())
+    np.testing.assert_array_equal(shared(z_BZ, keys_B, 1.0, ("drums", "bass"), bias=noise()), expected)
