@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxaccomp import files
 from jaxaccomp.errors import CollectionError, UsageError
 from jaxaccomp.files import MIDI_SUFFIXES
+from jaxaccomp.generate.song import take_path
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,25 @@ def told_passed_over(passed_over: Mapping[str, int]) -> str:
     ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
     endings = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in ordered[:6])
     return endings + (f", and {sum(count for _, count in ordered[6:])} of other kinds" if len(ordered) > 6 else "")
+
+
+def refuse_colliding_takes(songs: Inputs, takes: int) -> None:
+    """Keeps further takes of a song from the results of another that is called like them.
+
+    Raises:
+        UsageError: there is such a song.
+    """
+    if takes == 1:
+        return
+    outputs = {songs.output(name) for name in songs.names}
+    for name in songs.names:
+        for take in range(1, takes):
+            output = take_path(Path(songs.output(name)), take).as_posix()
+            if output in outputs:
+                raise UsageError(
+                    f"--variations {takes}: take {take + 1} of {songs.path(name)} would be called {output}, like the "
+                    "result of another song; rename that, or run the collection with other seeds and folders"
+                )
 
 
 def _anchored(path: Path) -> Path:

@@ -65,6 +65,14 @@ class Timings:
     deaths: int = 0
     slowest: list[tuple[float, str]] = field(default_factory=list)
 
+    def with_those_of(self, later: "Timings") -> "Timings":
+        """The sum of two runs, one after the other."""
+        added = {
+            name: getattr(self, name) + getattr(later, name)
+            for name in ("read_s", "write_s", "busy_s", "decode_s", "windows", "tries", "duplicates", "deaths")
+        }
+        return Timings(**added, slowest=heapq.nlargest(_SLOWEST, [*self.slowest, *later.slowest]))
+
     def song(self, seconds: float, name: str) -> None:
         """Takes note of a settled song."""
         (heapq.heappush if len(self.slowest) < _SLOWEST else heapq.heappushpop)(self.slowest, (seconds, name))
@@ -211,11 +219,12 @@ class Pipeline:
         if duplicate is not None:
             self.timings.duplicates += 1
             bundle.scores = duplicate.get("scores", {})
-            self._copy(bundle, duplicate["outputs"][0])
+            self._copy(bundle, duplicate["outputs"][self._settings.variation])
             return
         self._bundles[song.sha256] = bundle
         melody_NL = song.melody_NL.astype(np.int32)
-        self._batcher.add(PendingTake(melody_NL, song.fingerprint, tag=bundle, used_NL=song.used_NL))
+        take = PendingTake(melody_NL, song.fingerprint, self._settings.variation, tag=bundle, used_NL=song.used_NL)
+        self._batcher.add(take)
 
     def _copy(self, bundle: _Bundle, source: str) -> None:
         outputs = [order.output for order in bundle.orders]

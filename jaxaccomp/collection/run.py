@@ -145,18 +145,25 @@ def run(
     with Manifest(out / manifest.shard_name(index, count)) as book:
         place = Path(os.path.realpath(out))
         settings = SongSettings(place, place / f".staging-{index}-of-{count}", options, share, config.strict)
+        inputs_.refuse_colliding_takes(songs, options.variations)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
         widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
         runtime.use_device_for_each_core(len(songs.names), widest >= lstm_scan.WIDE)
         load = partial(DeviceDecoders.on_all_devices, str(checkpoint), options, config.batch_size)
-        with tqdm(total=len(songs.names), unit="song", disable=True if quiet else None, smoothing=0.05) as bar:
-            ledger = _Ledger(book, songs, stamp, config.force, config.strict, bar)
-            engine = _on_a_cluster if config.beam_runner else _here
-            timings = engine(config, settings, load, ledger)
+        engine = _on_a_cluster if config.beam_runner else _here
+        timings, fresh = Timings(), 0
+        total = len(songs.names) * options.variations
+        with tqdm(total=total, unit="song", disable=True if quiet else None, smoothing=0.05) as bar:
+            for variation in range(options.variations):
+                ledger = _Ledger(book, songs, stamp, config, bar, variation)
+                timings = timings.with_those_of(
+                    engine(config, dataclasses.replace(settings, variation=variation), load, ledger)
+                )
+                fresh = max(fresh, ledger.fresh)
         book.finish(songs.names)
         shutil.rmtree(settings.staging, ignore_errors=True)
-        summary = _summary(book, songs, timings, ledger.fresh, time.monotonic() - start_s, config.strict)
+        summary = _summary(book, songs, timings, fresh, time.monotonic() - start_s, config.strict)
         if reports is not None and reports.any:
             summary = _with_reports(summary, book, songs, out, config, reports, quiet)
     if count > 1:
@@ -212,28 +219,37 @@ def _on_a_cluster(
 
 
 class _Ledger:
-    """Between the manifest and the pipeline: what there is to do, and what was done."""
+    """Between the manifest and the pipeline: what there is to do of one take of every song, and what was done."""
 
-    def __init__(self, book: Manifest, songs: Inputs, stamp: Entry, force: bool, strict: bool, bar: tqdm):
+    def __init__(
+        self, book: Manifest, songs: Inputs, stamp: Entry, config: CollectionConfig, bar: tqdm, variation: int = 0
+    ):
         self.fresh = 0
-        self._book, self._songs, self._stamp, self._strict, self._bar = book, songs, stamp, strict, bar
-        if force:
+        self._book, self._songs, self._stamp, self._bar, self._take = book, songs, stamp, bar, variation
+        self._strict = config.strict
+        if config.force and variation == 0:
             book.forget()
 
     def orders(self) -> Iterator[Order]:
-        """Every song, with the content for which nothing would have to be done."""
+        """Every song, with the content for which nothing would have to be done; of further takes, every song done."""
         for name in self._songs.names:
-            entry, output = self._book.entry(name), self._songs.output(name)
+            entry, output = self._book.entry(name), songfile.output_of_take(self._songs.output(name), self._take)
             settled = entry is not None and self._is_ours(entry) and entry["code"] not in RETRIED
             if settled and (entry.get("repaired") if self._strict else entry.get("strict")):
                 settled = False  # what one run mended, another refuses, and the other way round
+            if self._take and not (settled and entry["status"] == DONE):
+                self._bar.update()
+                continue
             if settled and entry["status"] == DONE:
-                settled = entry["outputs"] == [output] and bool(self._book.results(name))
+                settled = entry["outputs"][self._take :][:1] == [output] and bool(self._book.results(name))
             yield Order(name, self._songs.path(name), output, entry["sha256"] if settled else None)
 
     def settle(self, entry: Entry) -> None:
         """Writes a song's fate down."""
         refused = {"strict": True} if self._strict and entry["status"] == FAILED else {}
+        if self._take and entry["status"] == DONE:
+            first = self._book.entry(entry["input"]) or entry
+            entry = {**first, "outputs": [*first["outputs"][: self._take], *entry["outputs"]]}
         self._book.append({**entry, **self._stamp, **refused})
         self.fresh += 1
         self._bar.update()
@@ -247,7 +263,8 @@ class _Ledger:
     def duplicate(self, digest: str) -> Entry | None:
         """A song of the same content that is done and still there."""
         entry = self._book.duplicate(digest)
-        return entry if entry and self._is_ours(entry) and self._book.results(entry["input"]) else None
+        usable = entry and self._is_ours(entry) and len(entry["outputs"]) > self._take
+        return entry if usable and self._book.results(entry["input"]) else None
 
     def _is_ours(self, entry: Entry) -> bool:
         return all(entry.get(name) == value for name, value in self._stamp.items())

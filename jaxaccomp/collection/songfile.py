@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int, UInt32
 from jaxaccomp.collection.manifest import FAILED, SKIPPED
 from jaxaccomp.errors import MelodyError, MidiError
 from jaxaccomp.generate.options import PlayOptions
-from jaxaccomp.generate.song import Song, finish, prepare
+from jaxaccomp.generate.song import Song, finish, prepare, take_path
 from jaxaccomp.music import melody, midi
 from jaxaccomp.music.grid import Grid
 
@@ -39,6 +39,7 @@ class SongSettings:
         options: how to play.
         share: (index, count): the share of the collection that is done here.
         strict: whether damaged files are refused.
+        variation: number of the take that is made.
     """
 
     out: Path
@@ -46,6 +47,7 @@ class SongSettings:
     options: PlayOptions = field(default_factory=PlayOptions)
     share: tuple[int, int] = (0, 1)
     strict: bool = False
+    variation: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ class Written:
 
     seconds: float
     verdicts: list[Verdict | None]
+
+
+def output_of_take(output: str, take: int) -> str:
+    """Where a take goes, given where the first one does, relative to the output folder."""
+    return take_path(Path(output), take).as_posix()
 
 
 def read(path: str, name: str, settings: SongSettings, known: str | None) -> ReadSong | Verdict | str | None:
@@ -152,7 +159,7 @@ def write(
         data = _bytes(path)
         if hashlib.sha256(data).hexdigest() != digest:
             return Verdict(FAILED, "changed", "changed while the collection was being worked on; run again", digest)
-        score = finish(midi.read(data), choice, tokens_NLP.astype(np.int32), settings.options)
+        score = finish(midi.read(data), choice, tokens_NLP.astype(np.int32), settings.options, settings.variation)
         made = settings.staging / f"{digest}.mid"
         midi.write(score, made)
     except (OSError, MidiError) as error:

@@ -61,7 +61,7 @@ class PlayOptions:
         "plays hardly a note",
         metavar="S",
     )
-    variations: int = setting(1, "takes of a single song", metavar="K", is_for_one_song=True)
+    variations: int = setting(1, "takes of a single song", metavar="K")
     melody: str | int = setting(
         "default",
         "the melody's track, by number or name, several as A,B, or the rule that finds it: default, magenta",

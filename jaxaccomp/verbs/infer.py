@@ -239,8 +239,6 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig, op
         raise UsageError("a folder needs --out DIR, the folder of the results")
     if options.given is not None:
         raise UsageError("--given is of a single song; give the songs one by one")
-    if options.variations > 1:
-        raise UsageError("--variations is of a single song; run a collection again with another --seed and --out")
     from jaxaccomp.collection import run as collection
 
     pages = arguments.pages if arguments.page or arguments.pages is not None else None

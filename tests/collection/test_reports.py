@@ -97,3 +97,30 @@ def test_infer_makes_pages_and_an_index_of_a_folder(folders, tiny_checkpoint, tm
     assert cli.infer([str(root), "--out", str(out), *flags, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["songs"]["done"] == 2
+
+
+@pytest.mark.slow
+def test_folders_get_several_takes_of_each_song(folders, tiny_checkpoint, tmp_path, capsys):
+    root, _, _ = folders
+    out = tmp_path / "new"
+    (root / "copy.mid").write_bytes((root / "two.MID").read_bytes())
+    flags = ["--checkpoint", str(tiny_checkpoint), "--fast", "--temperature", "1", "--workers", "1", "--quiet"]
+    assert cli.infer([str(root), "--out", str(out), *flags]) == 0
+    first = (out / "two.mid").read_bytes()
+    assert cli.infer([str(root), "--out", str(out), *flags, "--variations", "2"]) == 0
+    made = [name for name in names(out) if not name.startswith(".") and name.endswith(".mid")]
+    takes = ["a/one.mid", "a/one.take2.mid", "copy.mid", "copy.take2.mid", "two.mid", "two.take2.mid"]
+    assert made == takes
+    assert (out / "two.mid").read_bytes() == first != (out / "two.take2.mid").read_bytes()
+    assert (out / "two.take2.mid").read_bytes() == (out / "copy.take2.mid").read_bytes()
+    entries = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [entry["outputs"] for entry in entries] == [takes[:2], takes[2:4], takes[4:]]
+    alone = tmp_path / "alone"
+    assert cli.infer([str(root / "two.MID"), "--out", str(alone), "--variations", "2", *flags[:-3], "--quiet"]) == 0
+    assert (alone / "two.take2.mid").read_bytes() == (out / "two.take2.mid").read_bytes()
+    before = {name: (out / name).stat().st_mtime_ns for name in made}
+    assert cli.infer([str(root), "--out", str(out), *flags, "--variations", "2"]) == 0
+    assert {name: (out / name).stat().st_mtime_ns for name in made} == before
+    (root / "two.take2.mid").write_bytes((root / "two.MID").read_bytes())
+    assert cli.infer([str(root), "--out", str(out), *flags, "--variations", "2"]) == 2
+    assert "would be called two.take2.mid, like the result of another song" in capsys.readouterr().err
