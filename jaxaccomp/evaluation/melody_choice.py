@@ -29,7 +29,11 @@ def hit_rates(paths: Sequence[Path]) -> dict[str, Any]:
             score = midi.read(path)
         except MidiError:
             continue
-        named = {track.index for track in score.tracks if not track.is_drums and _MELODY.search(track.name)}
+        named = {
+            track.index
+            for track in score.tracks
+            if track.kind not in ("drums", "percussion") and _MELODY.search(track.name)
+        }
         if not named:
             continue
         songs += 1

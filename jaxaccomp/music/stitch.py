@@ -218,7 +218,8 @@ def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[i
     chunks: list[bytes] = []
     for index, (start, end) in enumerate(score.header.chunks):
         marks_here = marks[mark_edges[index] : mark_edges[index + 1]]
-        if score.header.format and not altered[index]:
+        is_clean = edges[index] < edges[index + 1] and events.end[edges[index + 1] - 1] == end  # no rubbish at the end
+        if score.header.format and not altered[index] and is_clean:
             chunks.append(score.data[start - 8 : end])
             continue
         if score.header.format and index not in speaking:

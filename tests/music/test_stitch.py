@@ -214,3 +214,15 @@ def test_a_song_comes_back_with_its_melody_to_the_byte(name):
     start, end = score.header.chunks[kept.chunk]
     assert score.data[start - 8 : end] in result.data
     assert len(result.tracks) == 3
+
+
+def test_rubbish_behind_a_chunks_end_mark_does_not_come_along():
+    plain, _ = little()
+    header = plain.header
+    start, end = header.chunks[1]
+    grown = (end - start + 3).to_bytes(4, "big")
+    data = plain.data[: start - 4] + grown + plain.data[start:end] + b"\xff\xff\xff" + plain.data[end:]
+    score = midi.read(data, strict=True)
+    found = melody.windows(score, melody.Choice(0, ""))
+    result = stitch.stitch(score, found, band(found))
+    assert result.data == stitch.stitch(plain, found, band(found)).data
