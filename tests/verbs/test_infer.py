@@ -255,7 +255,6 @@ def test_damaged_checkpoint(infer, tmp_path, tiny_checkpoint):
         ([DEMO, "--variations", "0"], "--variations"),
         ([DEMO, "--temperature", "0.1,0.2,0.3"], "--temperature"),
         ([DEMO, "--batch-size", "-1"], "--batch-size"),
-        ([DEMO.parent, "--out", "x", "--variations", "2"], "--variations"),
     ],
 )
 def test_wrong_usage(infer, arguments, word, tmp_path, monkeypatch):
