@@ -177,10 +177,18 @@ def _program_ticks(reset_ticks: np.ndarray, notes: np.ndarray) -> tuple[int, ...
     return (int(before.max(initial=0)), *np.unique(later).tolist())
 
 
-def _impossible_keys(score: Score) -> list[int]:
-    """Rows of key signatures that name no key, on which other readers give the whole file up."""
-    said = {row: smf.payload(score.data, score.events, row) for row in score.meta_rows(smf.KEY)}
-    return [row for row, key in said.items() if len(key) != 2 or (key[0] + 7) % 256 > 14 or key[1] > 1]
+def _impossible(score: Score) -> list[int]:
+    """Rows of key signatures that name no key, and system exclusives with a status byte inside.
+
+    They mean nothing, and other readers give the whole file up on them.
+    """
+    keys = {row: smf.payload(score.data, score.events, row) for row in score.meta_rows(smf.KEY)}
+    found = [row for row, key in keys.items() if len(key) != 2 or (key[0] + 7) % 256 > 14 or key[1] > 1]
+    for row in np.flatnonzero((score.events.status & 0xF8) == 0xF0).tolist():
+        said = smf.payload(score.data, score.events, row) if score.events.status[row] in (0xF0, 0xF7) else b""
+        if max(said.removeprefix(b"\xf0").removesuffix(b"\xf7"), default=0) > 127:
+            found.append(row)
+    return found
 
 
 def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[int, int]]) -> list[bytes]:
@@ -203,7 +211,7 @@ def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[i
         events = events._replace(status=status)
     offs, spurious = _missing_offs(score, tracks, moved)
     wanted[spurious] = False
-    wanted[_impossible_keys(score)] = False
+    wanted[_impossible(score)] = False
     altered = np.zeros(chunk_count, bool)
     altered[[score.tracks[index].chunk for index in set(offs["track"].tolist())]] = True
     altered[events.chunk[smf.live_rows(score.data, score.events)]] = True

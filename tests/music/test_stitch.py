@@ -226,3 +226,15 @@ def test_rubbish_behind_a_chunks_end_mark_does_not_come_along():
     found = melody.windows(score, melody.Choice(0, ""))
     result = stitch.stitch(score, found, band(found))
     assert result.data == stitch.stitch(plain, found, band(found)).data
+
+
+@pytest.mark.parametrize(
+    "mark", [smf.meta(smf.KEY, b"\xfc\xff"), smf.meta(smf.KEY, b"\x09\x00"), b"\xf0\x03\x41\x90\xf7"]
+)
+def test_marks_on_which_other_readers_give_up_are_left_out(mark):
+    tune = midi.Part("melody", 0, 73, notes([(i, 1, 72, 90) for i in range(8)]))
+    score = midi.Score.build(480, [tune], marks=[(0, mark), (0, smf.meta(smf.KEY, b"\xfc\x00"))])
+    found = melody.windows(score, melody.Choice(0, ""))
+    result = stitch.stitch(score, found, band(found)).data
+    assert mark not in result
+    assert smf.meta(smf.KEY, b"\xfc\x00") in result
