@@ -1,6 +1,7 @@
 """Buckets and a metadata server on loopback, for tests: real servers in processes and threads of their own."""
 
 import contextlib
+import functools
 import os
 import socket
 import subprocess
@@ -57,9 +58,15 @@ def s3() -> Iterator[dict[str, str]]:
         }
 
 
+@functools.cache
+def _port_of(program: str) -> int:
+    """One port for each kind: tensorstore, gcsfs and s3fs keep the first address they are told in a process."""
+    return free_port()
+
+
 @contextlib.contextmanager
 def _serving(program: str, *arguments: str) -> Iterator[str]:
-    port = free_port()
+    port = _port_of(program)
     command = [sys.executable, "-c", program, str(port), *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:

@@ -122,18 +122,3 @@ def test_a_bucket_that_is_missing_is_said_and_nothing_is_written(bucket, windows
     assert "no-such-bucket/windows: cannot be reached, read or written" in said
     assert "Traceback" not in said
     assert not Path("run").exists()
-
-
-def test_songs_and_a_ported_checkpoint_on_a_bucket(bucket, golden, tmp_path, capsys):
-    for name in ("syn01_basic16.mid", "syn05_multi_instruments.mid", "syn02_basic20_100bpm.mid"):
-        remote.send(golden / "trio" / "midi" / name, f"{bucket}/songs/{name}")
-    assert cli.main(["windows", f"{bucket}/songs", "--out", f"{bucket}/data", "--workers", "1"]) == 0
-    assert f"{bucket}/data/trio_windows/1.0.0" in capsys.readouterr().out
-    held = remote.listing(f"{bucket}/data/trio_windows/1.0.0")
-    assert {"dataset_info.json", "features.json", "songs.jsonl", "ledger.jsonl"} <= set(held)
-    assert "building.json" not in held
-    assert cli.main(["windows", f"{bucket}/songs", "--out", f"{bucket}/data", "--workers", "1"]) == 0  # nothing to do
-    remote.send(golden / "musicvae", f"{bucket}/original")
-    assert cli.main(["port", f"{bucket}/original", "--out", f"{bucket}/ported"]) == 0
-    assert cli.main(["describe", f"{bucket}/ported", "--json"]) == 0
-    assert checkpoint.load(f"{bucket}/ported")[0].surrogate is None

