@@ -16,6 +16,22 @@ BUCKET = "jaxaccomp-tests"
 
 _GCS = """
 import sys
+from gcp_storage_emulator import exceptions
+from gcp_storage_emulator.handlers import objects
+
+plain_download = objects.download
+
+def download(request, response, storage, *args, **kwargs):
+    # As Google answers; without it tensorstore refuses an object that it has not written itself ("Malformed
+    # StorageGeneration").
+    try:
+        found = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])
+        response["x-goog-generation"] = found["generation"]
+    except exceptions.NotFound:
+        pass
+    return plain_download(request, response, storage, *args, **kwargs)
+
+objects.download = download  # before the server looks its handlers up
 from gcp_storage_emulator.server import create_server
 create_server("127.0.0.1", int(sys.argv[1]), in_memory=True, default_bucket=sys.argv[2]).run()
 """

@@ -103,7 +103,6 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_a_local_one(bucket, musicvae,
     assert checkpoint.fingerprint(f"{workdir}/checkpoint") == checkpoint.fingerprint(local / "run" / "checkpoint")
 
 
-@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
 def test_a_run_on_a_bucket_resumes_bit_for_bit_on_as_many_devices(bucket, windows_folder, tmp_path, monkeypatch):
     vae = ["vae", "--data", str(windows_folder), *MODEL, *RUN, "--schedule", "constant"]
     assert cli.train([*vae, "--steps", "6", "--workdir", str(tmp_path / "run")]) == 0
