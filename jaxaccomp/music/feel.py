@@ -94,10 +94,12 @@ def perform(notes: np.ndarray, grid: Grid, part: str, feel: Feel) -> np.ndarray:
         feel: how.
     """
     notes = notes.copy()
-    steps = grid.step_of(notes["start"])
     if part == "bass" and feel.bass_octave:
         moved = notes["pitch"].astype(np.int64) + 12 * feel.bass_octave
         notes["pitch"] = np.where((moved >= LOWEST_PITCH) & (moved <= HIGHEST_PITCH), moved, notes["pitch"])
+    if feel.swing <= 50 and feel.humanize <= 0:  # in time, so in order
+        return notes
+    steps = grid.step_of(notes["start"])
     if feel.swing > 50:
         notes["start"], notes["end"] = (_swung(notes[edge], grid, feel.swing) for edge in ("start", "end"))
     if feel.humanize > 0:

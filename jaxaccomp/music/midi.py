@@ -168,9 +168,11 @@ class Score:
     def notes_by_track(self) -> tuple[np.ndarray, np.ndarray]:
         """All notes by track, start, then highest first; and where each track's begin, with the end of the last."""
         notes = self.notes
-        order = np.argsort(notes["start"] << 7 | 127 - notes["pitch"], kind="stable")
-        track = notes["track"][order]
-        order = order[np.argsort(track.astype(np.uint16) if len(self.tracks) < 1 << 16 else track, kind="stable")]
+        track, key = notes["track"], notes["start"] << 7 | 127 - notes["pitch"]
+        if len(self.tracks) << 47 < 1 << 63 and int(key.max(initial=0)) < 1 << 47:  # nearly in order, so sorted fast
+            order = np.argsort(track.astype(np.int64) << 47 | key, kind="stable")
+        else:
+            order = np.lexsort((key, track))
         return notes[order], np.concatenate([[0], np.cumsum(np.bincount(track, minlength=len(self.tracks)))])
 
     @cached_property

@@ -7,6 +7,7 @@ one of which a part is kept loses the other channels' events and nothing else. T
 and system exclusives stay wherever they are. A format 0 file is split by channel, as format 1 demands.
 """
 
+import itertools
 import typing
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -155,9 +156,10 @@ def _free_place(score: Score, taken: set[tuple[int, int]]) -> tuple[int, int]:
     """(port, channel) for a pitched part: best a channel that no port uses, on the first port that has one free."""
     used = {channel for _, channel in taken}
     drums = {place for place in score.setup.drum_switches} | {(port, DRUM_CHANNEL) for port in range(17)}
-    places = [(0, channel) for channel in range(16) if channel not in used]
-    places += [(port, channel) for port in range(17) for channel in range(16)]
-    return next(place for place in places if place not in taken | drums)
+    taken = taken | drums
+    places = ((0, channel) for channel in range(16) if channel not in used)
+    more = ((port, channel) for port in range(17) for channel in range(16))
+    return next(place for place in itertools.chain(places, more) if place not in taken)
 
 
 def _drum_place(score: Score, taken: set[tuple[int, int]]) -> tuple[int, int]:
@@ -221,8 +223,6 @@ def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[i
     marks = np.flatnonzero(~voice if not len(going) else wanted & ~voice)
     bounds = np.arange(chunk_count + 1)
     edges, mark_edges = (np.searchsorted(column, bounds).tolist() for column in (events.chunk, events.chunk[marks]))
-    speaking = set(np.flatnonzero(np.bincount(owner[wanted & voice]) > 0).tolist())
-    speaking = {o >> 4 for o in speaking}
     chunks: list[bytes] = []
     for index, (start, end) in enumerate(score.header.chunks):
         marks_here = marks[mark_edges[index] : mark_edges[index + 1]]
@@ -230,12 +230,13 @@ def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[i
         if score.header.format and not altered[index] and is_clean:
             chunks.append(score.data[start - 8 : end])
             continue
-        if score.header.format and index not in speaking:
+        here = slice(edges[index], edges[index + 1])
+        if score.header.format and not (wanted[here] & voice[here]).any():
             said = (events.status[marks_here] != smf.META) | ~_IS_NAMING[events.first[marks_here]]
             if index == 0 or said.any():
                 chunks.append(excerpt(score.data, events.select(marks_here if index == 0 else marks_here[said])))
             continue
-        rows = edges[index] + np.flatnonzero(wanted[edges[index] : edges[index + 1]])
+        rows = here.start + np.flatnonzero(wanted[here])
         parts_here = [track for track in tracks if track.chunk == index]
         if score.header.format:
             mine = offs[np.isin(offs["track"], [track.index for track in parts_here])]

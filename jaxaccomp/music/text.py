@@ -182,6 +182,8 @@ def decode(payload: bytes, encoding: str = "utf-8") -> str:
         payload: what the event carries.
         encoding: of the file, see `encoding_of`; where it does not fit this text, the text is guessed by itself.
     """
+    if payload.isascii():  # which all these encodings read alike
+        return payload.decode("ascii").strip(_PADDING)
     if payload[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif payload[:3] == b"\xef\xbb\xbf":

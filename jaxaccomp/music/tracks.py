@@ -125,9 +125,9 @@ def find(
     raw = notes["track"]
     counts = np.bincount(raw)
     owners = np.flatnonzero(counts)
-    programs = np.bincount(raw.astype(np.int64) << 7 | notes["program"], minlength=len(counts) << 7)
-    programs = programs.reshape(-1, 128)
-    program = dict(zip(owners.tolist(), programs[owners].argmax(1).tolist(), strict=True))
+    rank = np.cumsum(counts > 0) - 1
+    programs = np.bincount(rank[raw] << 7 | notes["program"], minlength=len(owners) << 7).reshape(-1, 128)
+    program = dict(zip(owners.tolist(), programs.argmax(1).tolist(), strict=True))
     drums = {owner: owner & 15 == DRUM_CHANNEL for owner in owners.tolist()}
     if setup.drum_switches:
         middle = {o: int(np.median(notes["start"][raw == o])) for o in drums}
@@ -140,7 +140,7 @@ def find(
     for index, group in enumerate(groups):
         chunk = group[0] >> 4
         name = names.get(chunk, "")
-        sound = program[group[0]] if len(group) == 1 else int(programs[group].sum(0).argmax())
+        sound = program[group[0]] if len(group) == 1 else int(programs[rank[group]].sum(0).argmax())
         channels = tuple(owner & 15 for owner in group)
         kind = _kind(drums[group[0]], sound, name)
         if kind == "low":
