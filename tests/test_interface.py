@@ -1,5 +1,6 @@
 """What other programs call, as they would: with NumPy arrays, whole numbers, and what one call gives to the next."""
 
+import pytest
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from jaxaccomp.training import objectives
 from jaxaccomp.weights import checkpoint, porting
 
 
+@pytest.mark.slow
 def test_ported_parameters_go_straight_into_every_call(golden, tmp_path):
     inputs, outputs = (dict(np.load(golden / f"musicvae/{name}.npz")) for name in ("inputs", "outputs"))
     config, params = porting.port(golden / "musicvae")

@@ -1,5 +1,6 @@
 """Compile times are taken with a cache of their own, and the process gets back the one it had."""
 
+import pytest
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ assert any(own.iterdir()), "the process keeps its programs again"
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_cache_serves_the_block_alone(tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "own")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

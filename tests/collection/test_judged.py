@@ -50,6 +50,7 @@ def test_a_checkpoint_keeps_its_guide_and_its_critic(judged):
     assert set(params["critic"]) == set(critic.shapes(config.critic))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 64])
 def test_a_collection_in_batches_of_any_size_plays_what_accompany_plays(judged, songs, tmp_path, batch_size):
     settings = CollectionConfig(workers=1, batch_size=batch_size)

@@ -40,6 +40,7 @@ def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_everything_asked_for_is_made_once(folders):
     root, out, entries = folders
     asked = Reports(plots=True, sounds=True, pages=1, settings={"Seed": "3"}, command="again")

@@ -109,6 +109,7 @@ def test_links_in_the_output_folder_lead_nowhere_else(folder, model, tmp_path):
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 def test_strict_and_named_files_exit_with_one(folder, model, tmp_path, capsys):
     assert cli.infer([*arguments(folder / "wrecks", model, tmp_path / "a")[1:], "--strict"]) == 1
     assert cli.infer(arguments(folder / "wrecks", model, tmp_path / "b")[1:]) == 0

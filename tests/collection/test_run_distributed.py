@@ -8,6 +8,7 @@ from jaxaccomp.collection import manifest
 from jaxaccomp.runtime import VIRTUAL_DEVICES
 
 
+@pytest.mark.slow
 def test_two_devices_and_smaller_batches_change_nothing(folder, model, straight, tmp_path):
     summary = run(folder, model, tmp_path, batch_size=20)
     assert summary.figures["windows"] > 20, "there is a batch for each device"

@@ -67,6 +67,7 @@ def test_workers_killed_at_any_moment_cost_nothing(folder, run_command, straight
     assert state(tmp_path) == state(straight[0])
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_a_sentence_and_resumes(folder, model, straight, tmp_path, monkeypatch):
     out = tmp_path / "out"
     full = collection.Workers

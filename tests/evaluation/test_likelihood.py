@@ -21,6 +21,7 @@ def scored(tiny_params, trios, z_NZ):
     return likelihood.teacher_forced(TINY, tiny_params, trios, z_NZ, batch_size=4)
 
 
+@pytest.mark.slow
 def test_equals_a_softmax_by_hand(tiny_params, trios, z_NZ, scored):
     arrays = jnp.asarray(trios), jnp.asarray(z_NZ)
     logits = MusicVAE(TINY).apply({"params": tiny_params}, *arrays, method="logits")

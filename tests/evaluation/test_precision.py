@@ -1,8 +1,10 @@
+import pytest
 import json
 
 from jaxaccomp import cli
 
 
+@pytest.mark.slow
 def test_rounding_is_felt_but_changes_little(tiny_checkpoint, capsys):
     command = ["bench", "precision", "--checkpoint", str(tiny_checkpoint), "--takes", "1", "--json"]
     assert cli.main(command) == 0

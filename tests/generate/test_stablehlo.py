@@ -54,6 +54,7 @@ def run_bare(archive, folder, inputs, batch_sizes):
     return dict(np.load(folder / "outputs.npz"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_programs_agree_with_the_package(tiny_checkpoint, tmp_path, dtype):
     config, params = checkpoint.load(tiny_checkpoint)

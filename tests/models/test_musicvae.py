@@ -171,6 +171,7 @@ def test_full_size_has_the_originals_parameters(method):
     assert flax.traverse_util.flatten_dict(found) == flax.traverse_util.flatten_dict(musicvae.shapes(config))
 
 
+@pytest.mark.slow
 def test_initialisation_through_flax_makes_a_model_that_runs():
     config = PRESETS["tiny"]
     model, tokens = MusicVAE(config), jnp.zeros((1, 256, 3), jnp.int32)

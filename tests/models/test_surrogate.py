@@ -55,6 +55,7 @@ def test_padding_is_not_heard(melody_BL):
     assert (jnp.abs(heard.mean_BZ - other.mean_BZ).max(axis=1) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_a_mean_alone_has_a_point_for_a_scale(melody_BL):
     config = SurrogateConfig(latent_size=4, **surrogate.SWOPE2020)
     params = surrogate.initialize(config, jax.random.key(0))

@@ -1,3 +1,4 @@
+import pytest
 import jax
 import numpy as np
 import optax
@@ -37,6 +38,7 @@ def test_learning_finds_pitch_classes_and_onsets():
     assert metrics["rhythm"] < 0.5 * metrics["place"]
 
 
+@pytest.mark.slow
 def test_summary_divides_by_notes_not_by_windows():
     params = guide.initialize(CONFIG, jax.random.key(0))
     tokens = windows()

@@ -61,6 +61,7 @@ def straight(windows_folder, tmp_path_factory) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_it_learns(windows_folder, tmp_path):
     runner.run(windows_folder, tmp_path, steps=40)
     assert np.mean(losses(tmp_path)[-3:]) < 0.9 * np.mean(losses(tmp_path)[:3])
@@ -74,6 +75,7 @@ def test_it_tells(straight):
     assert list((straight / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_one_device_is_two(straight, windows_folder, tmp_path):
     runner.run(windows_folder, tmp_path, devices=1)
     np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)

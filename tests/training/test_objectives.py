@@ -97,6 +97,7 @@ def test_an_exploded_gradient_becomes_zero():
     np.testing.assert_array_equal(updates["kernel"], 0)
 
 
+@pytest.mark.slow
 def test_hidden_tokens_are_not_seen_by_their_decoder(model, numbers):
     """All kept is as if nothing could be hidden; all hidden makes the windows less likely."""
     config, params = model

@@ -113,6 +113,7 @@ def own_process(*arguments: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_does_not_answer_is_said(windows_folder, tmp_path):
     where = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{emulators.free_port()}", "JAXACCOMP_JOIN_SECONDS": "2"}
     found = own_process(*vae(windows_folder, tmp_path), **where, JAX_NUM_PROCESSES="2", JAX_PROCESS_ID="1")
@@ -129,6 +130,7 @@ def test_a_platform_that_is_not_there_is_said(windows_folder, tmp_path):
     assert "unset JAX_PLATFORMS" in found.stderr
 
 
+@pytest.mark.slow
 def test_another_dataset_on_resume_is_refused_with_both_names(copy, windows_folder, tmp_path, capsys):
     other = Path(shutil.copytree(windows_folder, tmp_path / "other"))
     record = next(other.glob("*/*/metadata.json"))

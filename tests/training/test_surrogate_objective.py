@@ -48,6 +48,7 @@ def train(folder: Path, workdir: Path, vae, recipe: SurrogateRecipe) -> dict:
     return [line for line in metrics_log.read(workdir / "metrics.jsonl") if "validation" in line][-1]
 
 
+@pytest.mark.slow
 def test_it_knows_64_windows_by_heart(latents_folder, vae, tmp_path):
     recipe = SurrogateRecipe(
         steps=300, batch_size=64, learning_rate=1e-2, slow_learning_rate=1e-2, warmup=10, ema=0.9,

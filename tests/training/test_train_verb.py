@@ -70,6 +70,7 @@ def test_a_surrogate_joins_the_vae_in_its_checkpoint(preset, vae, windows_folder
     assert set(params["surrogate"]) >= {"layer_0", "mean"}
 
 
+@pytest.mark.slow
 def test_joint_starts_from_scratch_or_from_a_checkpoint_and_leaves_both_models(vae, windows_folder, tmp_path):
     command = ["joint", "--data", str(windows_folder), *SHORT]
     scratch = tmp_path / "scratch"

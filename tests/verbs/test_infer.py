@@ -84,6 +84,7 @@ def test_one_part_only(infer, tmp_path, flag, gone):
     assert {"Bass", "Drums"} & names == {"Bass", "Drums"} - {gone}
 
 
+@pytest.mark.slow
 def test_rounded_products_play_a_collection_as_they_play_a_song(infer, tmp_path):
     names = ("korobeiniki", "greensleeves")
     folder = tmp_path / "songs"
@@ -99,6 +100,7 @@ def test_rounded_products_play_a_collection_as_they_play_a_song(infer, tmp_path)
     assert PlayOptions(dtype="bfloat16").digest() != PlayOptions().digest()
 
 
+@pytest.mark.slow
 def test_the_melody_may_be_told_by_number_or_name(infer, tmp_path):
     song = _score(
         _part(range(0, 4800, 120), 100, name="Flute"), _part(range(0, 4800, 240), 200, channel=1, name="Oboe", pitch=70)
@@ -115,6 +117,7 @@ def test_the_melody_may_be_told_by_number_or_name(infer, tmp_path):
     assert {"Oboe", "Flute"} <= {track.name for track in midi.read(tmp_path / "out" / "duet.mid").tracks}
 
 
+@pytest.mark.slow
 def test_demo_with_a_plot_and_the_list_of_demos(infer, tmp_path):
     code, said, _ = infer("--demo", "greensleeves", "--out", tmp_path, "--plot-original")
     assert code == 0
@@ -137,6 +140,7 @@ def test_missing_file(infer, tmp_path):
     _refused(infer(tmp_path / "none.mid", "--out", tmp_path), "none.mid", "No such file")
 
 
+@pytest.mark.slow
 def test_files_named_one_by_one_are_asked_for(infer, tmp_path):
     (tmp_path / "a.mid").write_text("no music")
     said = infer(DEMO, tmp_path / "a.mid", tmp_path / "none.mid", "--out", tmp_path / "out", "--workers", 1)
@@ -271,6 +275,7 @@ def test_temperatures_that_are_none(infer, value, capsys):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_from_any_folder_as_its_own_process(tmp_path, tiny_checkpoint):
     """As a user starts it: its own interpreter, another folder, no accelerator; and what it must not load."""
     script = Path(cli.__file__).parents[1] / "infer.py"

@@ -75,6 +75,7 @@ def test_an_interpolation_ends_at_both_songs(run, space, two_songs, tmp_path, so
         assert midi.read(tmp_path / "out" / f"step-{number:02d}.mid") == trio.to_score(expected[number], 100)
 
 
+@pytest.mark.slow
 def test_attributes_are_fitted_drawn_and_found_again(run, tiny_checkpoint, latents_folder, tmp_path):  # noqa: F811
     model = shutil.copytree(tiny_checkpoint, tmp_path / "model")
     flags = ["--data", str(latents_folder), "--response", "4", "--plot", str(tmp_path / "response.png")]

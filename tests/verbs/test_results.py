@@ -68,6 +68,7 @@ def test_takes_say_their_number_and_scores(infer, tmp_path):
     assert names(tmp_path) == ["korobeiniki.mid", "korobeiniki.take2.mid"]
 
 
+@pytest.mark.slow
 def test_out_may_be_a_file(infer, tmp_path):
     code, said, _ = infer(DEMO, "--out", tmp_path / "new" / "my.mid", "--variations", 2, "--plot")
     assert code == 0

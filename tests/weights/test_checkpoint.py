@@ -236,6 +236,7 @@ def test_missing_arrays(copy):
         checkpoint.load(copy)
 
 
+@pytest.mark.slow
 def test_damaged_array_files_name_the_arrays(copy, whole, capfd):
     """Every file of the folder: cut, emptied, removed, or one byte flipped. An answer is right, or names arrays."""
     named = 0

@@ -83,6 +83,7 @@ def test_extra_variables(tmp_path, capsys, odd_config, variables_of):
     assert cli.main(["port", str(prefix), "--out", str(tmp_path / "out"), "--ignore-extra"]) == 0
 
 
+@pytest.mark.slow
 def test_the_ported_model_is_tensorflows(golden, capsys):
     """Encoder, conductor, decoders, likelihoods, greedy tokens, loss, gradients, Adam: each within its bound."""
     folder = str(golden / "musicvae")
