@@ -1,11 +1,11 @@
 """What other programs call, as they would: with NumPy arrays, whole numbers, and what one call gives to the next."""
 
-import pytest
 import subprocess
 import sys
 
 import jax
 import numpy as np
+import pytest
 
 from jaxaccomp.generate import sampler
 from jaxaccomp.models.musicvae import MusicVAE

@@ -1,8 +1,9 @@
 """Compile times are taken with a cache of their own, and the process gets back the one it had."""
 
-import pytest
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 import sys

@@ -1,7 +1,7 @@
-import pytest
 import jax
 import numpy as np
 import optax
+import pytest
 
 from jaxaccomp.config import GuideConfig
 from jaxaccomp.models import guide
