@@ -20,11 +20,11 @@ from jaxaccomp.errors import JaxAccompError, UsageError
 
 VERBS = {
     "infer": "play bass and drums to melodies: files, or a whole folder",
-    "train": "train the surrogate encoder, or MusicVAE itself",
+    "train": "train MusicVAE, its surrogate encoder, both together, a guide or a critic",
     "port": "port a TensorFlow MusicVAE trio checkpoint",
     "windows": "cut MIDI files into a dataset of 16-bar trio windows",
     "latents": "encode a dataset of windows into a dataset of posteriors",
-    "evaluate": "measure a checkpoint on held-out latents",
+    "evaluate": "measure a checkpoint on held-out windows",
     "describe": "say what a checkpoint, a training run or a dataset is",
     "bench": "measure throughput against this machine's own peak",
     "show": "draw and describe MIDI files",

@@ -110,7 +110,7 @@ def card(
     Args:
         model: what it is.
         report: what `metrics.evaluate` gave.
-        about: text on data, licences and known limits, which no figure tells.
+        about: text on data, licenses and known limits, which no figure tells.
         runs: the runs that trained it, in order.
         machine: what they ran on.
         command: what measured the figures.

@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 def measure(config: MusicVAEConfig, params: Mapping[str, Any], golden: Path) -> list[Row]:
-    """Compares encoder, conductor, decoders, likelihoods, greedy tokens, loss, gradients and optimiser steps.
+    """Compares encoder, conductor, decoders, likelihoods, greedy tokens, loss, gradients and optimizer steps.
 
     Matrix products run at the highest precision the device has.
 

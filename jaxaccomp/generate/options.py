@@ -61,7 +61,7 @@ class PlayOptions:
         "plays hardly a note",
         metavar="S",
     )
-    variations: int = setting(1, "takes of a single song", metavar="K")
+    variations: int = setting(1, "takes of each song", metavar="K")
     melody: str | int = setting(
         "default",
         "the melody's track, by number or name, several as A,B, or the rule that finds it: default, magenta",
@@ -130,7 +130,7 @@ class PlayOptions:
     steer: tuple[str, ...] = setting(
         (),
         "more or less of an attribute, in standard deviations of real songs, e.g. bass_density=1,fills=-0.5; "
-        "`latent attribute` lists them",
+        "also drum_density, syncopation, open_hats, bass_register, offbeats, backbeat",
         metavar="NAME=X,…",
         before=(),
     )

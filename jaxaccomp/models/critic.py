@@ -1,4 +1,4 @@
-"""The critic: is this the band of a real song, or one of ours? Boosted trees over measures and patterns of a window.
+"""The critic: is this the band of a real song, or a generated one? Boosted trees over measures and patterns of it.
 
 Trees hear what is drawn far from real songs without rewarding it for going further still, as a linear critic does: the
 more different drum tokens, the better. They are stored as complete binary trees of one depth, so that all of them are

@@ -1,4 +1,4 @@
-"""Ticks ⇄ the model's bars of 16 sixteenths, under any metre.
+"""Ticks ⇄ the model's bars of 16 sixteenths, in any meter.
 
 The model knows bars of 16 steps and nothing else. A song's bar is laid on one such model bar, or on several if it is
 longer: 3/4 takes 12 of 16 steps, 5/4 takes 12 and then 8, 12/8 takes 12 and 12. Steps that a bar does not use are

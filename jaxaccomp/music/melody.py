@@ -1,4 +1,4 @@
-"""Which track is the tune, and its tokens.
+"""Which track is the melody, and its tokens.
 
 choice = choose(score)                        # or choose(score, track="Vocals"), choose(score, rule="magenta")
 melody = windows(score, choice)               # .tokens_NL int32 [N, 256], .grid, .choice

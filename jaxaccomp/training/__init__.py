@@ -1,1 +1,1 @@
-"""Objectives and the one loop that trains both models."""
+"""Objectives, and the one loop that trains them all."""

@@ -1,4 +1,4 @@
-"""The optimiser: schedules, update rules, clipping, and rates that differ between groups of parameters."""
+"""The optimizer: schedules, update rules, clipping, and rates that differ between groups of parameters."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a run is asked to do: settings of the loop, of the optimiser and of the two objectives.
+"""What a run is asked to do: settings of the loop, of the optimizer and of each objective.
 
 Every field is a flag of `train.py` and a key of the JSON file given to `--config`.
 """
@@ -20,14 +20,14 @@ def _require_shares(owner: str, rates: tuple[float, ...], field: str = "token_dr
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Settings both objectives share."""
+    """Settings that all objectives share."""
 
-    steps: int = setting(20_000, "optimiser steps in the whole run")
+    steps: int = setting(20_000, "optimizer steps in the whole run")
     batch_size: int = setting(16, "windows in a step, over all devices and processes")
     accumulation: int = setting(1, "parts a device cuts its share of the batch into, one after another")
     seed: int = setting(0, "number that all randomness of the run derives from")
     precision: Literal["float32", "bfloat16"] = setting(
-        "float32", "type the models compute in; parameters and optimiser state are always float32"
+        "float32", "type the models compute in; parameters and optimizer state are always float32"
     )
 
     optimizer: Literal["adam", "reference", "rmsprop"] = setting(
@@ -150,7 +150,7 @@ class JointRecipe(VAERecipe):
 class SurrogateRecipe(Recipe):
     """Settings of a surrogate run."""
 
-    steps: int = setting(2_000, "optimiser steps in the whole run")
+    steps: int = setting(2_000, "optimizer steps in the whole run")
     batch_size: int = setting(32, "windows in a step, over all devices and processes")
     learning_rate: float = setting(2e-3, "peak rate of the heads")
     slow_learning_rate: float = setting(1e-3, "peak rate of the recurrent layers")

@@ -63,7 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     card = parser.add_argument_group("the model card")
     card.add_argument("--card", type=remote.path, metavar="FILE", help="where to write it")
     card.add_argument("--baseline", type=Path, metavar="FILE", help="figures of another surrogate to show beside")
-    card.add_argument("--about", type=Path, metavar="FILE", help="text on data, licences and limits to put into it")
+    card.add_argument("--about", type=Path, metavar="FILE", help="text on data, licenses and limits to put into it")
     card.add_argument("--run", type=Path, action="append", metavar="WORKDIR", help="a run that trained it; repeatable")
     card.add_argument("--machine", default="", metavar="TEXT", help="what the runs ran on")
 

@@ -1,4 +1,4 @@
-"""Train MusicVAE (`vae`), the `surrogate` that guesses its latent from the melody, both (`joint`), or a `guide`.
+"""Train MusicVAE (`vae`), the `surrogate` that guesses its latent from melody, both (`joint`), a `guide` or a `critic`.
 
 WORKDIR keeps everything of a run: config.json, metrics.jsonl, tensorboard/, snapshots/ to resume from, and
 checkpoint/, the averaged weights that measured best, which `latents`, `evaluate` and infer.py take. The same command

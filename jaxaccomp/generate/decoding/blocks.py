@@ -1,4 +1,4 @@
-"""Rows in blocks of a few fixed sizes: nothing recompiles while a collection runs, and no row hears its neighbours.
+"""Rows in blocks of a few fixed sizes: nothing recompiles while a collection runs, and no row depends on its neighbors.
 
 A row's result must not depend on how many rows are computed beside it, to the last bit: one rounding that differs may
 flip a sampled token, and all that follow. But a matrix product sums in an order that its library chooses by the shapes.
