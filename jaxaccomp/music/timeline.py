@@ -45,10 +45,11 @@ class Timeline(NamedTuple):
         instrument = np.zeros(0, np.int64)
         if len(notes):
             player = notes["track"].astype(np.int64) << 7 | notes["program"]
-            _, first, inverse = np.unique(player, return_index=True, return_inverse=True)
+            changes = np.flatnonzero(np.diff(player, prepend=-1))  # a player's notes mostly lie together
+            _, first, inverse = np.unique(player[changes], return_index=True, return_inverse=True)
             rank = np.empty(len(first), np.int64)
             rank[np.argsort(first)] = np.arange(len(first))
-            instrument = rank[inverse]
+            instrument = np.repeat(rank[inverse], np.diff(changes, append=len(player)))
         end_s = clock.seconds(notes["end"])
         metres = []
         for row in clock.rows(events, smf.METRE):

@@ -68,7 +68,7 @@ def top_line(starts: np.ndarray, ends: np.ndarray, pitches: np.ndarray, steps: i
         pitches: 21 to 108.
         steps: how many tokens.
     """
-    order = np.lexsort((-pitches, starts))
+    order = np.argsort(starts << 7 | 127 - pitches, kind="stable")  # notes come nearly in order
     order = order[np.diff(starts[order], prepend=-1) > 0]
     starts, ends, pitches = starts[order], ends[order], pitches[order]
     released = ends[(ends < np.append(starts[1:], steps)) & (ends < steps)]
@@ -104,6 +104,8 @@ def pitched_notes(tokens_L: np.ndarray) -> np.ndarray:
 
 def drum_notes(tokens_L: np.ndarray) -> np.ndarray:
     """Rows (start step, end step, pitch) of drum tokens; each hit lasts one step."""
-    step, drum = np.nonzero(hits(tokens_L))
+    struck = np.flatnonzero(tokens_L)
+    place, drum = np.nonzero(hits(tokens_L[struck]))
+    step = struck[place]
     pitch = np.array([pitches[0] for pitches in DRUM_CLASSES])[drum]
     return np.stack([step, step + 1, pitch], 1).astype(np.int64)
