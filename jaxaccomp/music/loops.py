@@ -172,7 +172,7 @@ def sound(chunk, tick, status, first, second, short, notes, off):
     programs = np.empty(16, np.uint8)
     count, begin = 0, 0
     while begin < rows:
-        first_count, clean, sounding = count, True, 0
+        safe, safe_count, clean, sounding = begin, count, True, 0
         heads[:], programs[:] = -1, 255
         stop = begin
         while clean and stop < rows and chunk[stop] == chunk[begin]:  # most chunks have one note-off to each note
@@ -196,11 +196,14 @@ def sound(chunk, tick, status, first, second, short, notes, off):
                 note.track = chunk[stop] * 16 + channel
                 off[count] = stop
                 count += 1
+                if sounding == 0 and clean:
+                    safe, safe_count = stop + 1, count
             stop += 1
         if clean and sounding == 0:
             begin = stop
             continue
-        count, stop = first_count, begin
+        opening, begin = begin, safe  # up to where nothing sounds, all is told
+        count, stop = safe_count, begin
         depth[:] = 0
         while stop < rows and chunk[stop] == chunk[begin]:
             kind, key = status[stop] & 0xF0, (status[stop] & 0x0F) * 128 + first[stop]
@@ -232,6 +235,9 @@ def sound(chunk, tick, status, first, second, short, notes, off):
                     near[key], far[key] = now, near[key]
         last = tick[stop - 1]
         heads[:], programs[:] = -1, 255
+        for row in range(opening, begin):
+            if status[row] & 0xF0 == 0xC0:
+                programs[status[row] & 0x0F] = first[row]
         for row in range(begin, stop):
             kind, channel = status[row] & 0xF0, status[row] & 0x0F
             if kind == 0xC0:
