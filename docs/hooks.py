@@ -18,8 +18,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 MOST_LINES = 400
 FIRST = (
-    "index.md", "guides/one-song.md", "guides/collections.md", "guides/any-midi.md", "guides/datasets.md",
-    "guides/training.md", "guides/magenta.md", "guides/latent.md",
+    "index.md", "guides/one-song.md", "guides/controls.md", "guides/collections.md", "guides/any-midi.md",
+    "guides/datasets.md", "guides/training.md", "guides/magenta.md", "guides/latent.md", "guides/export.md",
     "reference/cli.md", "reference/python.md", "reference/manifest.md",
     "reference/checkpoint.md", "explain/how-it-works.md", "explain/determinism.md", "explain/architecture.md",
 )  # fmt: skip

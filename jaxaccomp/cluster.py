@@ -1,8 +1,8 @@
 """The processes of one run: how they find each other, agree before they begin, and notice that one is gone.
 
-Who the processes are is JAX's own cluster detection's business (Cloud TPU's metadata server, GKE, Slurm, Open MPI,
-Kubernetes); what happens when they cannot meet, or one of them ends, is told here in sentences. Everything goes
-through the key-value store of JAX's coordination service, which needs no device and compiles nothing.
+JAX's own cluster detection finds the processes (Cloud TPU's metadata server, GKE, Slurm, Open MPI, Kubernetes). When
+they cannot meet, or one of them ends, this module says so in a sentence. Everything goes through the key-value store of
+JAX's coordination service, which needs no device and compiles nothing.
 """
 
 import atexit

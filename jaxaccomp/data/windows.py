@@ -39,7 +39,7 @@ COLUMNS = {
     "programs": ((3,), np.int16),
     "qpm": ((), np.float32),
 }
-"""`segment` counts stretches of one tempo and metre from 0, `bar` from the segment's start; `qpm` is its tempo."""
+"""`segment` counts stretches of one tempo and meter from 0, `bar` from the segment's start; `qpm` is its tempo."""
 DESCRIPTION = (
     "16-bar windows of songs: tokens of melody, bass and drums (axis 1) at each sixteenth (axis 0). `song` is a hash "
     "of the notes, `segment` and `bar` tell where the window begins, `instruments` and `programs` whose notes it holds."

@@ -1,8 +1,8 @@
 """What a listener gets: held-out melodies accompanied as `accompany` does it by default, measured beside real songs.
 
 Each window is a song of its own here, so that every row of the comparison plays the same melodies. Four sources are
-compared with the real band: another song's real band (good playing to the wrong melody), the program as it plays, and
-as it played before it was guided and chose (`--fast`), and one guided draw without choice.
+compared with the real band: another song's real band (good playing to the wrong melody), the program as it plays, the
+program without guide and choice (`--fast`), and one guided draw without choice.
 """
 
 from collections.abc import Callable, Mapping

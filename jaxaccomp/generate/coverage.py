@@ -1,7 +1,7 @@
 """Does the band play? In how many of the melody's bars each part strikes a note, and whether that is enough.
 
-Music the model learnt from has every part in nearly every bar. A latent that is guessed from the melody alone may still
-fall where one part is silent for a whole window; such a window is played again, see `latents.TOWARD_PRIOR`.
+The music that the model learned from has every part in nearly every bar. A latent that is guessed from the melody alone
+may still fall where one part is silent for a whole window; such a window is played again, see `latents.TOWARD_PRIOR`.
 """
 
 from collections.abc import Sequence

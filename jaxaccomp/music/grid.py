@@ -34,7 +34,7 @@ class Grid:
     used_to: np.ndarray
     """Step past the last used one, at most 16."""
     beat_steps: np.ndarray
-    """Steps in a beat of its metre: 4 in 4/4, 6 in 6/8."""
+    """Steps in a beat of its meter: 4 in 4/4, 6 in 6/8."""
     opens_bar: np.ndarray
     """Whether the model bar begins a bar of the song, rather than going on with one."""
 

@@ -1,4 +1,4 @@
-"""Where things are and where they recur: features of a window that a critic hears by, beside the nineteen measures.
+"""Where things are and where they recur: features of a window for the critic, beside the nineteen measures.
 
 Counts alone can be pleased by scattering: so many different drum tokens, anywhere. A drummer's tokens have places: the
 snare on the same beats in every bar, the fill at the end of four or eight, the crash after it. A bass line repeats its
