@@ -126,7 +126,7 @@ def windows(score: Score, choice: Choice, pace: Pace = "normal") -> Melody:
         MelodyError: `no-melody`, if the track has no note between A0 and C8.
     """
     notes = score.notes_of(choice.tracks)
-    notes = notes[(notes["pitch"] >= LOWEST_PITCH) & (notes["pitch"] <= HIGHEST_PITCH)]
+    notes = notes.compress((notes["pitch"] >= LOWEST_PITCH) & (notes["pitch"] <= HIGHEST_PITCH))
     if not len(notes):
         raise MelodyError("no-melody", score.source, f"track {choice.track} has no note between A0 and C8")
     grid = Grid.of(score, int(notes["end"].max()), pace)

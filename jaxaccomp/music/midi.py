@@ -162,7 +162,7 @@ class Score:
         if len(indices) == 1:
             return self.track_notes(indices[0])
         notes = np.concatenate([self.track_notes(index) for index in indices])
-        return notes[np.argsort(notes["start"] << 7 | 127 - notes["pitch"], kind="stable")]
+        return notes.take(np.argsort(notes["start"] << 7 | 127 - notes["pitch"], kind="stable"))
 
     @cached_property
     def notes_by_track(self) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +173,8 @@ class Score:
             order = np.argsort(track.astype(np.int64) << 47 | key, kind="stable")
         else:
             order = np.lexsort((key, track))
-        return notes[order], np.concatenate([[0], np.cumsum(np.bincount(track, minlength=len(self.tracks)))])
+        # Of structured arrays `take` makes the same copy as an index, in a third of the time.
+        return notes.take(order), np.concatenate([[0], np.cumsum(np.bincount(track, minlength=len(self.tracks)))])
 
     @cached_property
     def tempos(self) -> np.ndarray:

@@ -118,7 +118,7 @@ def band_notes(score: Score, melody: Melody, tokens_NL: Int[np.ndarray, "N L"], 
     notes["start"], notes["pitch"] = grid.tick_of(steps[:, 0]), steps[:, 2]
     notes["end"] = np.maximum(grid.tick_of(steps[:, 1]), notes["start"] + 1)
     notes["velocity"] = _velocities(score, melody, notes["start"], steps[:, 0])
-    return notes[notes["start"] >= (opening[-1] if len(opening) else 0)]
+    return notes.compress(notes["start"] >= (opening[-1] if len(opening) else 0))
 
 
 def _velocities(score: Score, melody: Melody, ticks: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -268,16 +268,19 @@ def _set_up(
     idle = set(present).difference(occupied.tolist())
     is_chosen = np.zeros(16 * (len(ports) + 1), bool)
     is_chosen[[o for o in idle if (int(ports[o >> 4]), o & 15) in places]] = True
-    chosen = is_chosen[owner] & voice
+    chosen = is_chosen[owner] & voice if is_chosen.any() else np.zeros(len(owner), bool)
     going = [o for o in occupied.tolist() if o not in staying and (int(ports[o >> 4]), o & 15) in places]
     if going:
         kind = events.status & 0xF0
-        is_program = voice & (kind == smf.PROGRAM)
-        told = set(np.unique(owner[is_program & (chosen | np.isin(owner, list(staying)))]).tolist())
+        is_program = kind == smf.PROGRAM
+        rows = np.flatnonzero(is_program)
+        told = set(owner[rows[chosen[rows] | np.isin(owner[rows], list(staying))]].tolist())
         told_places = {(int(ports[o >> 4]), o & 15) for o in told}
         going = [o for o in going if (int(ports[o >> 4]), o & 15) not in told_places]
-        is_bank = voice & (kind == smf.CONTROL) & ((events.first == 0) | (events.first == 32))
-        chosen |= (is_program | is_bank) & np.isin(owner, going)
+        if going:
+            is_bank = (kind == smf.CONTROL) & ((events.first == 0) | (events.first == 32))
+            rows = np.flatnonzero(is_program | is_bank)
+            chosen[rows[np.isin(owner[rows], going)]] = True
     return chosen
 
 

@@ -223,7 +223,7 @@ def _of(notes: np.ndarray, owners: Sequence[int]) -> np.ndarray:
     chosen = notes["track"] == owners[0]
     for owner in owners[1:]:
         chosen |= notes["track"] == owner
-    return notes[chosen]
+    return notes.compress(chosen)
 
 
 def _is_one_player(owners: list[int], notes: np.ndarray, events: smf.Events, quarter: int) -> bool:
