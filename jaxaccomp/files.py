@@ -43,9 +43,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):  # there is none once it is renamed
+    except BaseException:
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
+        raise
 
 
 def identity(path: str | os.PathLike) -> Identity | None:

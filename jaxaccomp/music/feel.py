@@ -93,11 +93,14 @@ def perform(notes: np.ndarray, grid: Grid, part: str, feel: Feel) -> np.ndarray:
         part: bass or drums.
         feel: how.
     """
+    moves_in_time = feel.swing > 50 or feel.humanize > 0
+    if not moves_in_time and not (part == "bass" and feel.bass_octave):
+        return notes
     notes = notes.copy()
     if part == "bass" and feel.bass_octave:
         moved = notes["pitch"].astype(np.int64) + 12 * feel.bass_octave
         notes["pitch"] = np.where((moved >= LOWEST_PITCH) & (moved <= HIGHEST_PITCH), moved, notes["pitch"])
-    if feel.swing <= 50 and feel.humanize <= 0:  # in time, so in order
+    if not moves_in_time:
         return notes
     steps = grid.step_of(notes["start"])
     if feel.swing > 50:

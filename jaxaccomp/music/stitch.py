@@ -125,8 +125,9 @@ def _velocities(score: Score, melody: Melody, ticks: np.ndarray, steps: np.ndarr
     """The melody's mean velocity around each tick, or where it rests its last one, plus the step's accent."""
     line = score.notes_of(melody.choice.tracks)
     span = _SPAN_QUARTERS * score.ticks_per_quarter
-    before = np.searchsorted(line["start"], ticks - span)
-    after = np.searchsorted(line["start"], ticks + span, side="right")
+    starts = np.ascontiguousarray(line["start"])
+    before = np.searchsorted(starts, ticks - span)
+    after = np.searchsorted(starts, ticks + span, side="right")
     total = np.concatenate([[0], np.cumsum(line["velocity"], dtype=np.int64)])
     last = line["velocity"][np.maximum(before - 1, 0)]
     count = after - before
@@ -218,19 +219,17 @@ def _kept_chunks(score: Score, tracks: Sequence[Track], moved: dict[int, tuple[i
     altered[[score.tracks[index].chunk for index in set(offs["track"].tolist())]] = True
     altered[events.chunk[smf.live_rows(score.data, score.events)]] = True
     altered[[place >> 4 for place in moved]] = True
-    going = np.flatnonzero(~wanted)
-    altered[events.chunk[going]] = True
-    marks = np.flatnonzero(~voice if not len(going) else wanted & ~voice)
+    marks = np.flatnonzero(wanted & ~voice)
     bounds = np.arange(chunk_count + 1)
     edges, mark_edges = (np.searchsorted(column, bounds).tolist() for column in (events.chunk, events.chunk[marks]))
     chunks: list[bytes] = []
     for index, (start, end) in enumerate(score.header.chunks):
         marks_here = marks[mark_edges[index] : mark_edges[index + 1]]
         is_clean = edges[index] < edges[index + 1] and events.end[edges[index + 1] - 1] == end  # no rubbish at the end
-        if score.header.format and not altered[index] and is_clean:
+        here = slice(edges[index], edges[index + 1])
+        if score.header.format and not altered[index] and is_clean and wanted[here].all():
             chunks.append(score.data[start - 8 : end])
             continue
-        here = slice(edges[index], edges[index + 1])
         if score.header.format and not (wanted[here] & voice[here]).any():
             said = (events.status[marks_here] != smf.META) | ~_IS_NAMING[events.first[marks_here]]
             if index == 0 or said.any():
@@ -264,8 +263,7 @@ def _set_up(
     staying = {o for track in tracks for o in track.owners}
     places = {(track.port, o & 15) for track in tracks for o in track.owners if o not in moved}
     occupied = np.flatnonzero(score.track_of_owner >= 0)
-    present = np.flatnonzero(np.bincount(owner[voice])).tolist()
-    idle = set(present).difference(occupied.tolist())
+    idle = np.flatnonzero(np.bincount(owner[voice & (score.track_of_owner < 0)[owner]])).tolist()
     is_chosen = np.zeros(16 * (len(ports) + 1), bool)
     is_chosen[[o for o in idle if (int(ports[o >> 4]), o & 15) in places]] = True
     chosen = is_chosen[owner] & voice if is_chosen.any() else np.zeros(len(owner), bool)
