@@ -108,7 +108,7 @@ class Batches:
         share = self._share()
         batch = self._data.take(rows[share])
         if "tokens" in batch:
-            draws_BU = np.random.default_rng([self.seed, step, 1]).random((self.batch_size, augmentations.DRAWS))
+            draws_BU = augmentations.draw(self.seed, step, self.batch_size)
             others_BL = self._other_drums(step)[share] if self.augmentation.drum_mix else None
             batch["tokens"] = augmentations.augment(batch["tokens"], draws_BU[share], self.augmentation, others_BL)
         return _widened(batch)

@@ -121,6 +121,8 @@ class JointRecipe(VAERecipe):
     drum_drop: float = setting(0.0, "share of windows that lose their hats, and likewise ride, crash and toms")
     drum_swap: float = setting(0.3, "share of windows in which drums change places, as hat with ride, or the toms")
     drum_mix: float = setting(0.4, "share of windows whose hats and ride are those of another song")
+    bass_octave: float = setting(0.0, "share of windows whose bass is moved by an octave, where a bass can play it")
+    half_time: float = setting(0.0, "share of windows that are eight bars at half the pace")
     unit_dropout: tuple[float, ...] = setting(
         (0.0, 0.0, 0.2), "share of units silenced throughout a window in each layer of the three decoders"
     )
@@ -143,7 +145,9 @@ class JointRecipe(VAERecipe):
     @property
     def augmentation(self) -> Augmentation:
         """How training windows are varied."""
-        return dataclasses.replace(super().augmentation, drum_mix=self.drum_mix)
+        return dataclasses.replace(
+            super().augmentation, drum_mix=self.drum_mix, bass_octave=self.bass_octave, half_time=self.half_time
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

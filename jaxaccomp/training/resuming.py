@@ -36,7 +36,9 @@ def require_same_run(run: RunFolder, settings: dict, allow_foreign: bool) -> Non
         stored["preset"] = PRESET_ALIASES.get(stored["preset"], stored["preset"])
     ignored = CHANGEABLE | set(IDENTITIES) | set(IDENTITIES.values())
     names = sorted(set(stored) | set(settings))
-    other = [name for name in names if name not in ignored and stored.get(name) != settings.get(name)]
+    # A setting that did not exist when the run began does nothing at 0; then the run is what it was.
+    added = {name for name in settings if name not in stored and not settings[name]}
+    other = [name for name in names if name not in ignored | added and stored.get(name) != settings.get(name)]
     if other:
         name = other[0]
         raise UsageError(
