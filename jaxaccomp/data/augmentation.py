@@ -41,7 +41,9 @@ class Augmentation:
     drum_drop: float = setting(0.0, "probability that a window loses its hats, and likewise ride, crash and toms")
     drum_swap: float = setting(0.0, "probability that drums of a window change places, as hat with ride, or the toms")
     drum_mix: float = setting(0.0, "probability that a window's hats and ride are those of another song")
-    bass_octave: float = setting(0.0, "probability that a window's bass is moved by an octave, where a bass can play it")
+    bass_octave: float = setting(
+        0.0, "probability that a window's bass is moved by an octave, where a bass can play it"
+    )
     half_time: float = setting(0.0, "probability that a window is half of one at half the pace")
 
     def __post_init__(self) -> None:
