@@ -51,8 +51,9 @@ class Batches:
         process_index: int = 0,
         process_count: int = 1,
         latent_size: int | None = None,
+        in_memory: bool | None = None,
     ):
-        """Opens a split; what fits in memory is loaded here, once.
+        """Opens a split.
 
         Args:
             source: folder of a dataset: the `--out` it was written to, or the version folder.
@@ -64,6 +65,8 @@ class Batches:
             process_index: which share this process reads, `jax.process_index()`.
             process_count: number of shares, `jax.process_count()`.
             latent_size: for latents, the size of z that the model has.
+            in_memory: decode the whole split here, once, if it fits; else each example when its turn comes. The default
+                is to do so where this process reads everything, not where it reads a share.
 
         Raises:
             DatasetError: no dataset there, an empty split, latents of another size, or a batch that does not divide
@@ -77,7 +80,8 @@ class Batches:
         if latent_size is not None:
             shards.require_latent_size(source, latent_size)
         self.source, self.split = source, split
-        self._data = shards.open_split(source, split)
+        in_memory = process_count == 1 if in_memory is None else in_memory
+        self._data = shards.open_split(source, split, memory_bytes=None if in_memory else 0)
         if not len(self._data):
             raise DatasetError(f"{source}: the split '{split}' holds no examples; add songs, or choose another split")
         self.size = len(self._data)
@@ -109,7 +113,7 @@ class Batches:
         batch = self._data.take(rows[share])
         if "tokens" in batch:
             draws_BU = augmentations.draw(self.seed, step, self.batch_size)
-            others_BL = self._other_drums(step)[share] if self.augmentation.drum_mix else None
+            others_BL = self._other_drums(step, share) if self.augmentation.drum_mix else None
             batch["tokens"] = augmentations.augment(batch["tokens"], draws_BU[share], self.augmentation, others_BL)
         return _widened(batch)
 
@@ -159,13 +163,13 @@ class Batches:
         each = (size or self.batch_size) // self.process_count
         return slice(self.process_index * each, (self.process_index + 1) * each)
 
-    def _other_drums(self, step: int) -> np.ndarray:
-        """Drums of a window of any song for each row of a step's global batch; songs are equally likely."""
+    def _other_drums(self, step: int, share: slice) -> np.ndarray:
+        """Drums of a window of any song for each row of a share of a step's batch; songs are equally likely."""
         draws_B2 = np.random.default_rng([self.seed, step, 2]).random((self.batch_size, 2))
         counts = np.asarray(self._data.windows_by_song)
         song_B = (draws_B2[:, 0] * len(counts)).astype(int)
         row_B = (np.cumsum(counts) - counts)[song_B] + (draws_B2[:, 1] * counts[song_B]).astype(int)
-        return self._data.take(row_B)["tokens"][:, :, 2]
+        return self._data.take(row_B[share])["tokens"][:, :, 2]
 
     def _order(self, epoch: int) -> np.ndarray:
         """Rows of an epoch in the order they are read."""

@@ -169,13 +169,19 @@ def _mirrored(source: str) -> Path:
     return remote.mirror(remote.path(source), "datasets", lazily=SHARD_WORD)
 
 
-def open_split(source: str | os.PathLike, split: str, memory_bytes: int = MEMORY_BYTES) -> "Split":
+def open_split(source: str | os.PathLike, split: str, memory_bytes: int | None = None) -> "Split":
     """Opens one split of a dataset this project wrote.
+
+    Args:
+        source: folder of the dataset.
+        split: its name.
+        memory_bytes: a split that takes no more than this once decoded is decoded here, once; a larger one example by
+            example, whenever one is asked for. None: `MEMORY_BYTES`.
 
     Raises:
         DatasetError: no dataset, no such split, or shards that do not hold what the metadata says.
     """
-    return Split(find(source), split, memory_bytes)
+    return Split(find(source), split, MEMORY_BYTES if memory_bytes is None else memory_bytes)
 
 
 def read_metadata(source: str | os.PathLike) -> dict[str, Any]:
@@ -312,9 +318,9 @@ class Split:
         try:
             if shard not in self._readers:
                 remote.ensure(file)
-                self._readers[shard] = ArrayRecordReader(str(file))
-            reader = self._readers[shard]
-            held = reader.num_records()
+                reader = ArrayRecordReader(str(file))
+                self._readers[shard] = reader, reader.num_records()
+            reader, held = self._readers[shard]
             if held == expected:
                 return reader.read(places.start, places.stop) if isinstance(places, range) else reader.read(places)
         except RemoteError:

@@ -203,7 +203,8 @@ def run(
     band = Accompanist(config, params)
     shards.require_kind(data, windows.NAME)
     count = max(recipe.windows, recipe.real_windows)
-    batches = Batches(data, "train", batch_size=count, seed=recipe.seed, augmentation=augmentation.NONE)
+    reading = {"seed": recipe.seed, "augmentation": augmentation.NONE, "in_memory": False}
+    batches = Batches(data, "train", batch_size=count, **reading)
     if dry_run or cluster.index():
         return
     real_NLP = batches.batch(0)["tokens"]

@@ -209,7 +209,7 @@ def _frequencies(data: os.PathLike, latent_size: int | None = None, windows: int
     from jaxaccomp.arrays import BAND, PARTS, VOCABULARY
     from jaxaccomp.data.batches import Batches
 
-    batch = Batches(data, "train", batch_size=windows, latent_size=latent_size).batch(0)
+    batch = Batches(data, "train", batch_size=windows, latent_size=latent_size, in_memory=False).batch(0)
     tokens = {part: batch["tokens"][..., PARTS.index(part)] if "tokens" in batch else batch[part] for part in BAND}
     counts = {part: np.bincount(tokens[part].ravel(), minlength=VOCABULARY[part]) for part in BAND}
     return {part: np.asarray(count / count.sum(), np.float32) for part, count in counts.items()}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxaccomp.data import shards
+from jaxaccomp.data import codec, shards
 from jaxaccomp.data.augmentation import NONE, Augmentation
 from jaxaccomp.data.batches import Batches, to_devices
 from jaxaccomp.errors import DatasetError
@@ -148,9 +148,36 @@ def test_what_cannot_be_read_is_refused(windows_folder, tmp_path):
         Batches(tmp_path, batch_size=4)
 
 
+def counted(monkeypatch) -> list[int]:
+    """How many examples are decoded in each call from here on."""
+    counts, decoded = [], codec.decoded
+
+    def counting(records, columns):
+        counts.append(len(records))
+        return decoded(records, columns)
+
+    monkeypatch.setattr(codec, "decoded", counting)
+    return counts
+
+
 def test_sets_too_large_for_memory_give_the_same_batches(windows_folder, monkeypatch):
     expected = Batches(windows_folder, batch_size=8, seed=2)
     monkeypatch.setattr(shards, "MEMORY_BYTES", 0)
+    counts = counted(monkeypatch)
     lean = Batches(windows_folder, batch_size=8, seed=2)
+    assert counts == []
     for step in range(3):
         assert np.array_equal(lean.batch(step)["tokens"], expected.batch(step)["tokens"])
+    assert counts == [8] * 3
+
+
+@pytest.mark.parametrize("drum_mix", [0.0, 0.5])
+def test_a_process_of_several_decodes_its_share_alone(drum_mix, windows_folder, monkeypatch):
+    settings = {"batch_size": 8, "seed": 4, "augmentation": Augmentation(drum_mix=drum_mix)}
+    whole = Batches(windows_folder, **settings)
+    counts = counted(monkeypatch)
+    shares = [Batches(windows_folder, process_index=n, process_count=4, **settings) for n in range(4)]
+    assert counts == []
+    pieces = [share.batch(2)["tokens"] for share in shares]
+    assert counts == [2] * (8 if drum_mix else 4)  # a window, and the one whose drums it may borrow
+    assert np.array_equal(np.concatenate(pieces), whole.batch(2)["tokens"])
