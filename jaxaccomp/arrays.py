@@ -30,6 +30,8 @@ NO_EVENT = 0
 """Melody and bass token: what sounds goes on, what is silent stays silent. As a drum token: no drum is hit."""
 NOTE_OFF = 1
 """Melody and bass token: what sounds ends."""
+NO_TOKEN = -1
+"""In place of a token that is not known, a zero vector to the models: before a song's first step, or hidden."""
 FIRST_NOTE_ON = 2
 """Melody and bass token of a note on LOWEST_PITCH; each semitone above adds one."""
 LOWEST_PITCH = 21

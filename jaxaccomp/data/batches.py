@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxaccomp.arrays import NO_TOKEN, PARTS
 from jaxaccomp.data import augmentation as augmentations
 from jaxaccomp.data import shards
 from jaxaccomp.data.augmentation import Augmentation
@@ -52,6 +53,8 @@ class Batches:
         process_count: int = 1,
         latent_size: int | None = None,
         in_memory: bool | None = None,
+        drum_windows: "Batches | None" = None,
+        drum_share: float = 0.0,
     ):
         """Opens a split.
 
@@ -67,6 +70,8 @@ class Batches:
             latent_size: for latents, the size of z that the model has.
             in_memory: decode the whole split here, once, if it fits; else each example when its turn comes. The default
                 is to do so where this process reads everything, not where it reads a share.
+            drum_windows: batches of as many windows whose drums alone are known, to put some of in.
+            drum_share: probability that an example is one of those; its melody and bass are then `NO_TOKEN`.
 
         Raises:
             DatasetError: no dataset there, an empty split, latents of another size, or a batch that does not divide
@@ -90,6 +95,7 @@ class Batches:
         self.batch_size, self.seed, self.song_cap = batch_size, seed, song_cap
         self.process_index, self.process_count = process_index, process_count
         self.augmentation = augmentation if augmentation is not None else Augmentation()
+        self._drum_windows, self._drum_share = drum_windows, drum_share
         self._song_N = np.repeat(np.arange(len(self._data.windows_by_song)), self._data.windows_by_song)
         self._first_N = np.repeat(
             np.cumsum(self._data.windows_by_song) - self._data.windows_by_song, self._data.windows_by_song
@@ -115,6 +121,10 @@ class Batches:
             draws_BU = augmentations.draw(self.seed, step, self.batch_size)
             others_BL = self._other_drums(step, share) if self.augmentation.drum_mix else None
             batch["tokens"] = augmentations.augment(batch["tokens"], draws_BU[share], self.augmentation, others_BL)
+            if self._drum_windows is not None:
+                drums_BL = self._drum_windows.batch(step)["tokens"][:, :, PARTS.index("drums")]
+                chance_B = np.random.default_rng([self.seed, step, 4]).random(self.batch_size)[share]
+                batch["tokens"] = _with_drums_alone(batch["tokens"], drums_BL, chance_B < self._drum_share)
         return _widened(batch)
 
     def rows(self, step: int) -> np.ndarray:
@@ -261,6 +271,13 @@ def to_devices(devices: list) -> Callable[[Batch], Any]:
         return {name: jax.device_put(array, sharding) for name, array in split.items()}
 
     return place
+
+
+def _with_drums_alone(tokens_BLP: np.ndarray, drums_BL: np.ndarray, alone_B: np.ndarray) -> np.ndarray:
+    """Windows of which some are replaced by other drums, to which neither melody nor bass is known."""
+    unknown_BL = np.full_like(drums_BL, NO_TOKEN)
+    drums_BLP = np.stack([drums_BL if part == "drums" else unknown_BL for part in PARTS], axis=2)
+    return np.where(alone_B[:, None, None], drums_BLP, tokens_BLP)
 
 
 def _widened(batch: Batch) -> Batch:

@@ -76,7 +76,7 @@ def build(
         DatasetError: the windows cannot be read, or the folder holds other latents.
         CheckpointError: the checkpoint cannot be read.
     """
-    metadata = shards.require_kind(source, windows.NAME)
+    metadata = windows.require_trios(source)
     print_ = checkpoint.fingerprint(checkpoint_path)
     latent_size = checkpoint.shapes(checkpoint_path)[0].musicvae.latent_size
     options = {"windows": metadata["identity"], "checkpoint": print_, "limit": limit, "shards": shard_count}

@@ -12,11 +12,12 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
+from jaxaccomp import config as configs
 from jaxaccomp import files
 from jaxaccomp.arrays import FIRST_NOTE_ON, VOCABULARY, WindowTokens
 from jaxaccomp.config import require, setting
@@ -40,11 +41,19 @@ class WindowsConfig:
     combination_limit: int | None = setting(
         None, "windows of each combination of melody, bass and drum tracks, at most (default: all)"
     )
+    parts: Literal["trio", "drums"] = setting(
+        "trio", "what a window holds: drums takes drum tracks alone, for `train.py joint --drum-data`"
+    )
 
     def __post_init__(self) -> None:
         for name in ("hop", "limit", "combination_limit"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name.replace('_', '-')} must be positive, got {value}")
+
+    def options(self) -> dict[str, Any]:
+        """What a dataset is told by; a setting that came later is left out where it changes nothing."""
+        values = configs.to_json(self)
+        return values if self.parts != "trio" else {name: value for name, value in values.items() if name != "parts"}
 
 
 @dataclass(frozen=True)
@@ -95,10 +104,10 @@ def _windows(job: WindowsJob) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from jaxaccomp.music import midi, trio  # here, so that who only wants the settings need not wait
 
     score = midi.read(job.file, strict=True)
-    trios = list(trio.trios(score))
+    trios = list(trio.drums_alone(score) if job.config.parts == "drums" else trio.trios(score))
     if not trios:
-        parts = "melody (program 0-31), bass (32-39) and drums"
-        return {}, refusal("no-windows", f"{job.file}: no 16 bars of 4/4 in which {parts} all play")
+        parts = "drums" if job.config.parts == "drums" else "melody (program 0-31), bass (32-39) and drums all"
+        return {}, refusal("no-windows", f"{job.file}: no 16 bars of 4/4 in which {parts} play")
     everything = [np.stack([found.window(bar) for bar in found.bars.tolist()]).astype(np.int16) for found in trios]
     prints = [fingerprints(windows) for windows in everything]
     known = np.unique(np.concatenate([marks(*pair) for pair in zip(everything, prints, strict=True)]))

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxaccomp import config as configs
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.data import clusters, shards, splits, staging
 from jaxaccomp.data.publishing import Publication
@@ -113,7 +112,7 @@ def build(
     files = list(staging.find(source))
     if not files:
         raise DatasetError(f"{source}: no MIDI file here; expected files named *{', *'.join(MIDI_SUFFIXES)}")
-    options = configs.to_json(config) | {"shards": shard_count, "format": staging.FORMAT}
+    options = config.options() | {"shards": shard_count, "format": staging.FORMAT}
     reading = _digest(options)
     listed = splits.read(split_table, [name for name, _ in files]) if split_table else {}
     if split_table:
@@ -142,6 +141,20 @@ def build(
     shards.write_metadata(building, NAME, COLUMNS, shard_lengths, DESCRIPTION, options | {"identity": identity})
     building.rename(folder)
     return _finished(publication, identity)
+
+
+def require_trios(source: str | os.PathLike) -> dict[str, Any]:
+    """Metadata of a dataset that must hold windows of all three parts.
+
+    Raises:
+        DatasetError: it holds no windows, or drums alone.
+    """
+    metadata = shards.require_kind(source, NAME)
+    if metadata.get("parts", "trio") != "trio":
+        raise DatasetError(
+            f"{source}: holds drums alone, expected melody, bass and drums; it goes with `train.py joint --drum-data`"
+        )
+    return metadata
 
 
 def _in_workers(

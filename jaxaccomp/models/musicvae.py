@@ -19,16 +19,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from jaxaccomp.arrays import BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
+from jaxaccomp.arrays import BARS, NO_TOKEN, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.models import initialization, lstm, lstm_scan
 from jaxaccomp.models.lstm import AnyArray
 
 Params = Mapping[str, Any]
 """Nested dict of arrays, as `shapes` lays it out."""
-
-NO_TOKEN = -1
-"""Previous token where there is none, at a song's first step or where it was dropped: the zero vector."""
 
 
 class Posterior(NamedTuple):

@@ -81,7 +81,7 @@ class Trio:
     Attributes:
         segment: which stretch, from 0; those without windows count.
         qpm: its tempo.
-        instruments: numbers of the three, in the order of parts.
+        instruments: numbers of the three, in the order of parts; -1 where a part is left silent.
         programs: MIDI program of each.
         tokens_LP: their tokens over the whole stretch.
         bars: where windows begin, in bars from the start of the stretch; at least one.
@@ -109,11 +109,29 @@ def trios(score: Score, hop: int = 1) -> Iterator[Trio]:
     Raises:
         MidiError: as `extract`.
     """
+    for index, qpm, segment in _playable(score):
+        yield from segment.trios(index, qpm, hop)
+
+
+def drums_alone(score: Score, hop: int = 1) -> Iterator[Trio]:
+    """Each drum instrument by itself, whatever else plays: windows as of `trios`, with a silent melody and bass.
+
+    Raises:
+        MidiError: as `extract`.
+    """
+    for index, qpm, segment in _playable(score):
+        yield from segment.drums_alone(index, qpm, hop)
+
+
+def _playable(score: Score) -> Iterator[tuple[int, float, "_Segment"]]:
+    """Number, tempo and notes of each stretch in 4/4 that is long enough for a window."""
     timeline = score.timeline
     if len(timeline.pitch) and not timeline.tempos:
         raise MidiError("no-tempo", score.source, "the NoteSequence gives no tempo, so its notes have no sixteenths")
-    for index, (start, end) in enumerate(_segments(timeline)):
-        yield from _segment_trios(timeline, index, start, end, hop)
+    for index, (start_s, end_s) in enumerate(_segments(timeline)):
+        found = _segment(timeline, start_s, end_s)
+        if found is not None:
+            yield index, *found
 
 
 def _segments(timeline: Timeline) -> list[tuple[float, float]]:
@@ -143,29 +161,29 @@ def _in_force(changes: tuple, time: float, default: tuple) -> tuple:
     return value
 
 
-def _segment_trios(timeline: Timeline, index: int, start_s: float, end_s: float, hop: int) -> Iterator[Trio]:
-    """Trios of one segment, encoded when asked for."""
+def _segment(timeline: Timeline, start_s: float, end_s: float) -> "tuple[float, _Segment] | None":
+    """Tempo and notes of a stretch; None where it is not in 4/4, or too short."""
     numerator, denominator = _in_force(timeline.metres, start_s, (4, 4))
     (qpm,) = _in_force(timeline.tempos, start_s, (120.0,))
     if numerator <= 0 or denominator <= 0 or denominator & (denominator - 1):
-        return
+        return None
     if numerator * STEPS_PER_BAR != denominator * STEPS_PER_BAR:
-        return
+        return None
     rows = np.flatnonzero((timeline.start_s >= start_s) & (timeline.start_s < end_s))
     if not len(rows):
-        return
+        return None
     per_second = 4 * qpm / 60.0
     ends_s = np.minimum(timeline.end_s[rows], end_s) - start_s
     starts = ((timeline.start_s[rows] - start_s) * per_second + 0.5).astype(np.int64)
     ends = (ends_s * per_second + 0.5).astype(np.int64)
     ends += ends == starts
     if starts.min() < 0 or ends.min() < 0:
-        return
+        return None
     total = max(int(max(float(ends_s.max()), 0.0) * per_second + 0.5), int(ends.max()))
     bars = min(-(-total // STEPS_PER_BAR), _MAX_BARS)
     if bars < BARS:
-        return
-    yield from _Segment(timeline, rows, starts, ends, bars).trios(index, qpm, hop)
+        return None
+    return qpm, _Segment(timeline, rows, starts, ends, bars)
 
 
 class _Segment:
@@ -201,19 +219,24 @@ class _Segment:
                     coverage[instrument] = False
                 else:
                     tokens[instrument] = encoded
-        padded = coverage.copy()
-        for shift in range(1, _GAP_BARS + 1):
-            padded[:, shift:] |= coverage[:, :-shift]
-            padded[:, :-shift] |= coverage[:, shift:]
+        padded = _padded(coverage)
         for trio in product(*members):
             together = np.asarray(padded[list(trio)].all(0))
             together[:_GAP_BARS] = padded[list(trio), :_GAP_BARS].any()
             together[-_GAP_BARS:] = padded[list(trio), -_GAP_BARS:].any()
-            covered = np.concatenate([[0], np.cumsum(together)])
-            bars = spaced(np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS), hop)
+            bars = spaced(_covered(together), hop)
             if len(bars) and all(instrument in tokens for instrument in trio):
                 tokens_LP = np.stack([tokens[instrument] for instrument in trio], 1)
                 yield Trio(index, qpm, trio, tuple(self._programs[list(trio)].tolist()), tokens_LP, bars)
+
+    def drums_alone(self, index: int, qpm: float, hop: int) -> Iterator[Trio]:
+        padded = _padded(self._coverage())
+        for instrument in np.flatnonzero(self._kinds == _DRUMS).tolist():
+            bars = spaced(_covered(padded[instrument]), hop)
+            if len(bars):
+                tokens_LP = np.zeros((self._bars * STEPS_PER_BAR, len(PARTS)), np.int32)
+                tokens_LP[:, _DRUMS] = self._drum_tokens(instrument)
+                yield Trio(index, qpm, (-1, -1, instrument), (0, 0, int(self._programs[instrument])), tokens_LP, bars)
 
     def _coverage(self) -> np.ndarray:
         """Whether each instrument sounds in each bar."""
@@ -234,6 +257,21 @@ class _Segment:
     def _drum_tokens(self, instrument: int) -> np.ndarray:
         mine = (self._instrument == instrument) & (self._velocity > 0) & (self._pitch < 128)
         return drum_line(self._starts[mine], self._pitch[mine], self._bars * STEPS_PER_BAR)
+
+
+def _padded(coverage: np.ndarray) -> np.ndarray:
+    """Bars [instruments, bars] in which an instrument plays, or does so within `_GAP_BARS`."""
+    padded = coverage.copy()
+    for shift in range(1, _GAP_BARS + 1):
+        padded[:, shift:] |= coverage[:, :-shift]
+        padded[:, :-shift] |= coverage[:, shift:]
+    return padded
+
+
+def _covered(playing: np.ndarray) -> np.ndarray:
+    """Bars at which a window begins all of whose bars are played in."""
+    covered = np.concatenate([[0], np.cumsum(playing)])
+    return np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS)
 
 
 def spaced(bars: np.ndarray, hop: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from jaxaccomp import cluster, files
 from jaxaccomp.arrays import Params
 from jaxaccomp.config import CriticConfig, to_json
-from jaxaccomp.data import augmentation, shards, windows
+from jaxaccomp.data import augmentation, windows
 from jaxaccomp.data.batches import Batches
 from jaxaccomp.generate.accompanist import Accompanist
 from jaxaccomp.generate.options import PlayOptions
@@ -201,7 +201,7 @@ def run(
     """
     config, params = checkpoint.load(checkpoint_name)
     band = Accompanist(config, params)
-    shards.require_kind(data, windows.NAME)
+    windows.require_trios(data)
     count = max(recipe.windows, recipe.real_windows)
     reading = {"seed": recipe.seed, "augmentation": augmentation.NONE, "in_memory": False}
     batches = Batches(data, "train", batch_size=count, **reading)

@@ -123,6 +123,7 @@ class JointRecipe(VAERecipe):
     drum_mix: float = setting(0.4, "share of windows whose hats and ride are those of another song")
     bass_octave: float = setting(0.0, "share of windows whose bass is moved by an octave, where a bass can play it")
     half_time: float = setting(0.0, "share of windows that are eight bars at half the pace")
+    drum_windows: float = setting(0.0, "share of windows that are drums alone, of --drum-data; e.g. 0.2")
     unit_dropout: tuple[float, ...] = setting(
         (0.0, 0.0, 0.2), "share of units silenced throughout a window in each layer of the three decoders"
     )
@@ -139,6 +140,7 @@ class JointRecipe(VAERecipe):
             0 <= self.encoder_unit_dropout < 1,
             f"JointRecipe.encoder_unit_dropout must lie in [0, 1), got {self.encoder_unit_dropout}",
         )
+        require(0 <= self.drum_windows < 1, f"JointRecipe.drum_windows must lie in [0, 1), got {self.drum_windows}")
         for name in ("last_beta", "prior_beta", "melody_weight"):
             require(getattr(self, name) >= 0, f"JointRecipe.{name} must not be negative, got {getattr(self, name)}")
 

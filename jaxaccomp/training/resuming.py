@@ -6,7 +6,11 @@ from jaxaccomp.training.run_folder import RunFolder
 
 CHANGEABLE = {"steps", "log_every", "evaluate_every", "evaluate_windows", "checkpoint_every", "cooldown"}
 """Settings that a run may change when it resumes."""
-IDENTITIES = {"data_fingerprint": "data", "musicvae_fingerprint": "musicvae"}
+IDENTITIES = {
+    "data_fingerprint": "data",
+    "drum_data_fingerprint": "drum_data",
+    "musicvae_fingerprint": "musicvae",
+}
 """Entries of config.json that say what a run learns from, whatever its place; and where that was."""
 
 

@@ -134,6 +134,8 @@ def _joint(arguments: argparse.Namespace, recipe: JointRecipe) -> int:
     from jaxaccomp.training.objectives import JointObjective
     from jaxaccomp.weights import checkpoint
 
+    if (arguments.drum_data is None) != (recipe.drum_windows == 0):
+        raise UsageError("--drum-data DIR and --drum-windows SHARE belong together; give both or neither")
     start = None
     if arguments.checkpoint:
         stored, params = checkpoint.load(arguments.checkpoint)
@@ -227,6 +229,7 @@ def _train(
     from jaxaccomp.training import loop, tracker
 
     run: RunFolder = arguments.run
+    drum_data = getattr(arguments, "drum_data", None)
     reading = {"batch_size": recipe.batch_size, "seed": recipe.seed}
     reading |= {"process_index": cluster.index(), "process_count": cluster.size()}
     if arguments.objective == "surrogate":
@@ -236,8 +239,14 @@ def _train(
     def prepare() -> dict:
         loop.require_divisible(recipe, len(jax.devices()))
         if arguments.objective != "surrogate":
-            shards.require_kind(arguments.data, windows.NAME)
-        batches["train"] = Batches(arguments.data, "train", augmentation=augmentation, **reading)
+            windows.require_trios(arguments.data)
+        of_songs = dict(reading)
+        if drum_data is not None:
+            shards.require_kind(drum_data, windows.NAME)
+            drums = Batches(drum_data, "train", augmentation=augmentation, **reading)
+            of_songs |= {"drum_windows": drums, "drum_share": recipe.drum_windows}
+            settings.update(drum_data=str(drum_data), drum_data_fingerprint=drums.metadata["identity"])
+        batches["train"] = Batches(arguments.data, "train", augmentation=augmentation, **of_songs)
         batches["validation"] = Batches(arguments.data, "validation", **reading | {"seed": VALIDATION_SEED})
         found = {"data": str(arguments.data), "data_fingerprint": batches["train"].metadata["identity"], **settings}
         found = json.loads(json.dumps({"objective": arguments.objective, **found}))

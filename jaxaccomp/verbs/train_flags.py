@@ -50,6 +50,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="weights to start from; a surrogate that they lack starts as the encoder, and larger sizes widen them "
         "without a change in what they compute (default: from scratch)",
     )
+    joint.add_argument(
+        "--drum-data",
+        type=remote.path,
+        metavar="DIR",
+        help="dataset whose drums alone are learned from, beside the songs, as `windows --parts drums` writes it from "
+        "drummers' recordings; --drum-windows says how much of it (default: none)",
+    )
     flags.add(joint, MusicVAEConfig, "sizes, over the checkpoint's or the preset's; the surrogate's are the encoder's")
     flags.add(joint, JointRecipe, "settings of the run")
     critic = objectives.add_parser(

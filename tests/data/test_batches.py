@@ -73,6 +73,36 @@ def test_processes_read_equal_shares_of_the_same_batches(windows_folder, process
             assert np.array_equal(np.concatenate([piece[name] for piece in apart]), together[name])
 
 
+def with_drums(windows_folder, share=0.4, **settings) -> Batches:
+    """Batches into which the drums of the same songs are mixed."""
+    drums = Batches(windows_folder, **settings | {"seed": settings["seed"] + 1})
+    return Batches(windows_folder, drum_windows=drums, drum_share=share, **settings)
+
+
+def test_drum_windows_take_the_place_of_some_and_know_neither_melody_nor_bass(windows_folder):
+    settings = {"batch_size": 32, "seed": 4, "augmentation": NONE}
+    mixed, songs = with_drums(windows_folder, **settings), Batches(windows_folder, **settings)
+    drums = Batches(windows_folder, **settings | {"seed": 5})
+    shares = []
+    for step in range(8):
+        tokens, alone = mixed.batch(step)["tokens"], (mixed.batch(step)["tokens"][:, :, 0] == -1).all(axis=1)
+        assert np.array_equal(tokens[~alone], songs.batch(step)["tokens"][~alone])
+        assert (tokens[alone][:, :, :2] == -1).all()
+        assert np.array_equal(tokens[alone][:, :, 2], drums.batch(step)["tokens"][alone][:, :, 2])
+        shares.append(alone.mean())
+    assert 0.3 < np.mean(shares) < 0.5
+    assert all((batch["tokens"] >= 0).all() for batch in mixed.evaluation())
+
+
+def test_processes_share_batches_with_drum_windows_too(windows_folder):
+    settings = {"batch_size": 8, "seed": 5, "augmentation": Augmentation(drum_mix=0.5, half_time=0.3)}
+    whole = with_drums(windows_folder, **settings)
+    halves = [with_drums(windows_folder, process_index=n, process_count=2, **settings) for n in range(2)]
+    for step in (0, 3):
+        pieces = [half.batch(step)["tokens"] for half in halves]
+        assert np.array_equal(np.concatenate(pieces), whole.batch(step)["tokens"])
+
+
 def test_evaluation_shows_every_window_once_and_masks_the_padding(windows_folder):
     batches = Batches(windows_folder, batch_size=16)
     found = list(batches.evaluation())

@@ -252,3 +252,30 @@ def test_a_table_of_no_use_is_refused(text, said, corpus, tmp_path):
     table.write_text(text)
     with pytest.raises(DatasetError, match=said):
         windows.build(corpus, tmp_path / "out", WindowsConfig(), engine=here, split_table=table)
+
+
+def test_windows_of_drums_alone_hold_what_drummers_play_without_a_band(corpus, tmp_path):
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    whole = song(1, 20)
+    (kit,) = (track for track in whole.tracks if track.name == "kit")
+    alone = midi.Score.build(QUARTER, [midi.Part("kit", kit.channel, 0, whole.track_notes(kit.index))])
+    whole.write(folder / ("0" * 32 + ".mid"))
+    alone.write(folder / ("1" * 32 + ".mid"))
+    song(8, 12).write(folder / ("2" * 32 + ".mid"))
+    windows.build(folder, tmp_path / "out", WindowsConfig(parts="drums"), engine=here)
+    found = read(tmp_path / "out")
+    assert not found["tokens"][:, :, :2].any()
+    for score in (whole, alone):
+        mine = found["song"] == score.content_hash.encode()
+        assert np.array_equal(found["tokens"][mine][:, :, 2], trio.extract(whole, limit=None)[:, :, 2])
+        assert (found["instruments"][mine][:, :2] == -1).all()
+    assert ledger(tmp_path / "out")["2" * 32 + ".mid"]["message"].endswith("no 16 bars of 4/4 in which drums play")
+    with pytest.raises(DatasetError, match="holds drums alone, expected melody, bass and drums"):
+        windows.require_trios(tmp_path / "out")
+
+
+def test_a_dataset_of_trios_is_told_by_the_options_it_always_had(windows_folder):
+    windows.require_trios(windows_folder)
+    assert "parts" not in shards.read_metadata(windows_folder)
+    assert WindowsConfig(hop=2).options() == {"hop": 2, "limit": None, "combination_limit": None}

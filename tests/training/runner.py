@@ -22,10 +22,11 @@ def run(data: Path, workdir: Path, steps: int = 20, devices: int = 2, objective:
     settings = {"batch_size": 16, "log_every": 1, "checkpoint_every": 5, "evaluate_windows": 8, "warmup": 5} | settings
     recipe = (JointRecipe if objective == "joint" else VAERecipe)(steps=steps, schedule="constant", **settings)
     share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    train, validation = (
-        Batches(data, split, batch_size=recipe.batch_size, augmentation=recipe.augmentation, **share)
-        for split in ("train", "validation")
-    )
+    how = {"batch_size": recipe.batch_size, "augmentation": recipe.augmentation, **share}
+    drum_share = getattr(recipe, "drum_windows", 0.0)
+    drums = Batches(data, "train", **how | {"seed": 1}) if drum_share else None
+    train = Batches(data, "train", **how, drum_windows=drums, drum_share=drum_share)
+    validation = Batches(data, "validation", **how)
     workdir.mkdir(parents=True, exist_ok=True)
     model = VAEObjective(SMALL, recipe)
     if objective == "joint":

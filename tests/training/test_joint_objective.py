@@ -15,7 +15,8 @@ from test_loop import assert_equal, losses, start
 from jaxaccomp.config import ModelConfig
 from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.training import metrics_log
-from jaxaccomp.training.objectives import JointObjective, nll_BP
+from jaxaccomp.training.objectives import JointObjective
+from jaxaccomp.training.objectives import nll_BP as nll_of
 from jaxaccomp.training.objectives.joint import measuring_noise_BZ, unit_mask_BH
 from jaxaccomp.training.recipe import JointRecipe
 
@@ -48,7 +49,7 @@ def test_loss_is_nll_and_both_divergences_with_their_weights(params, batch):
     s = jax.jit(surrogate.encode)(params["surrogate"], batch["tokens"][..., 0])
     eps_BZ = jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys_B])
     logits = jax.jit(musicvae.logits)(params["musicvae"], batch["tokens"], q.mean_BZ + q.scale_BZ * eps_BZ)
-    nll_P = np.asarray(nll_BP(logits, batch["tokens"])).mean(0)
+    nll_P = np.asarray(nll_of(logits, batch["tokens"])).mean(0)
     excess = np.maximum(np.asarray(musicvae.kl_B(q)) - np.log(2), 0).mean()
     expected = nll_P @ [0.25, 1, 1] + 0.75 * kl(q, s).mean() + 0.3 * excess
     assert float(loss) == pytest.approx(expected, rel=1e-5)
@@ -62,6 +63,31 @@ def test_validation_is_the_code_length_of_the_band(params, batch):
     parts = summary["nll_bass"] + summary["nll_drums"] + summary["kl_surrogate"]
     assert summary["validation"] == pytest.approx(parts, rel=1e-6)
     assert summary["nll_bass_surrogate"] > 0
+
+
+def test_a_window_of_drums_alone_teaches_nothing_of_melody_and_bass(params, batch):
+    alone = {"tokens": batch["tokens"].at[:2, :, :2].set(-1)}
+    recipe = JointRecipe(steps=10, drum_windows=0.25, melody_weight=0.5, beta=1.0, prior_beta=0.0, **PLAIN)
+    keys_B = jax.random.split(jax.random.key(1), 4)
+    loss = jax.jit(JointObjective(CONFIG, recipe).loss)
+    total, metrics = loss(params, None, alone, keys_B, jnp.asarray(0))
+    q = jax.jit(musicvae.encode)(params["musicvae"], alone["tokens"])
+    s = jax.jit(surrogate.encode)(params["surrogate"], alone["tokens"][..., 0])
+    eps_BZ = jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys_B])
+    logits = jax.jit(musicvae.logits)(params["musicvae"], alone["tokens"], q.mean_BZ + q.scale_BZ * eps_BZ)
+    known = np.array([[0, 0, 1], [0, 0, 1], [1, 1, 1], [1, 1, 1]])
+    nll_BP = np.asarray(nll_of(logits, batch["tokens"])) * known
+    expected = (nll_BP.mean(0) @ [0.5, 1, 1]) + kl(q, s).mean()
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    # three quarters are expected to be known: what is printed is a mean over those
+    assert float(metrics["nll_bass"]) == pytest.approx(nll_BP[:, 1].mean() / 0.75, rel=1e-5)
+    everything = {"tokens": alone["tokens"].at[2:, :, :2].set(-1)}
+    gradient = jax.jit(jax.grad(lambda p: JointObjective(CONFIG, recipe).loss(p, None, everything, keys_B, 0)[0]))
+    of = gradient(params)["musicvae"]
+    for part in ("melody", "bass"):
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(of[f"decoder_{part}"]))
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(of["decoder_drums"]["output"]))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(of))
 
 
 def test_measuring_draws_belong_to_the_window_not_to_the_batch(batch):
@@ -105,6 +131,14 @@ def test_one_device_is_two(straight, windows_folder, tmp_path):
         next(x for x in metrics_log.read(d / "metrics.jsonl") if "validation" in x) for d in (tmp_path, straight)
     )
     assert one["validation"] == pytest.approx(two["validation"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_one_device_is_two_with_every_variation_and_drum_windows(windows_folder, tmp_path):
+    varied = {"drum_windows": 0.3, "bass_octave": 0.3, "half_time": 0.2, "steps": 6}
+    for devices in (1, 2):
+        runner.run(windows_folder, tmp_path / str(devices), devices=devices, objective="joint", **varied)
+    np.testing.assert_allclose(losses(tmp_path / "1"), losses(tmp_path / "2"), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -90,6 +90,25 @@ def test_joint_starts_from_scratch_or_from_a_checkpoint_and_leaves_both_models(v
     assert checkpoint.load(tmp_path / "lone" / "checkpoint")[0].surrogate.sizes == (4,)
 
 
+def test_drum_data_and_its_share_belong_together(windows_folder, tmp_path, capsys):
+    command = ["joint", "--data", str(windows_folder), "--workdir", str(tmp_path / "run"), *SIZES, *SHORT]
+    for half in (["--drum-windows", "0.2"], ["--drum-data", str(windows_folder)]):
+        assert cli.train([*command, *half]) == 2
+        assert "belong together" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_with_drum_data_resumes_with_it_alone(windows_folder, tmp_path, capsys):
+    command = ["joint", "--data", str(windows_folder), "--workdir", str(tmp_path), *SIZES, *SHORT]
+    drums = ["--drum-data", str(windows_folder), "--drum-windows", "0.5"]
+    assert cli.train([*command, *drums]) == 0
+    assert json.loads((tmp_path / "config.json").read_text())["drum_data_fingerprint"] == "made up"
+    assert cli.train([*command, *drums, "--steps", "3"]) == 0
+    capsys.readouterr()
+    assert cli.train([*command, "--steps", "4"]) == 2
+    assert "drum_windows 0.5, now it is 0.0" in capsys.readouterr().err
+
+
 def test_each_objective_has_its_own_data(vae, windows_folder, tmp_path, capsys):
     latents.build(windows_folder, vae / "checkpoint", tmp_path / "latents", batch_size=8, limit=1)
     paths = ["--workdir", str(tmp_path / "run"), "--data"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxaccomp.arrays import PARTS
+from jaxaccomp.arrays import NO_TOKEN, PARTS
 from jaxaccomp.config import ModelConfig
 from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.models.musicvae import Posterior
@@ -45,8 +46,17 @@ def unit_mask_BH(keys_B: Key[Array, " B"], place: int, units: int, rate: float) 
     return kept_BH.astype(jnp.float32) / (1 - rate)
 
 
+def known_BP(tokens_BLP: Int[Array, "B L P"]) -> Bool[Array, "B P"]:
+    """Which parts of each window are known; of the others all tokens are `NO_TOKEN`."""
+    return tokens_BLP[:, 0] != NO_TOKEN
+
+
 class JointObjective:
-    """MusicVAE and surrogate from scratch, or from given parameters; both are trained and exported."""
+    """MusicVAE and surrogate from scratch, or from given parameters; both are trained and exported.
+
+    A window may lack its melody and bass (`NO_TOKEN`): then encoder and surrogate are told nothing of them, their
+    likelihood does not count, and what the window teaches is drums.
+    """
 
     def __init__(self, config: ModelConfig, recipe: JointRecipe, start: Any = None):
         self.config = config
@@ -94,11 +104,11 @@ class JointObjective:
             unit_masks=self._unit_masks(silence_B),
             dtype=self._dtype,
         )
-        nll_P = jnp.mean(nll_BP(logits, tokens_BLP), axis=0)
+        nll_P = self._mean_nll(logits, tokens_BLP)
         conditional_B, unconditional_B = posterior_divergence_B(posterior, guess), musicvae.kl_B(posterior)
         conditional, beta = jnp.mean(conditional_B), self.beta(step)
         excess = jnp.mean(musicvae.kl_cost_B(unconditional_B, recipe.free_bits))
-        weights_P = jnp.array((recipe.melody_weight, 1.0, 1.0))
+        weights_P = jnp.array((recipe.melody_weight, 1.0, 1.0)) * self._known_shares()
         loss = jnp.sum(weights_P * nll_P) + beta * conditional + recipe.prior_beta * excess
         return loss, {
             "loss": loss,
@@ -109,12 +119,26 @@ class JointObjective:
             "beta": jnp.asarray(beta, jnp.float32),
         }
 
+    def _known_shares(self) -> np.ndarray:
+        """Expected share of windows whose melody, bass and drums are known."""
+        return np.array([1.0 if part == "drums" else 1.0 - self.recipe.drum_windows for part in PARTS], np.float32)
+
+    def _mean_nll(self, logits: dict[str, Array], tokens_BLP: Array) -> Float[Array, " P"]:
+        """NLL of each part, a mean over windows in which it is known.
+
+        Of these the expected number counts, not the number in this batch: then the mean of devices' means is the mean.
+        """
+        if not self.recipe.drum_windows:
+            return jnp.mean(nll_BP(logits, tokens_BLP), axis=0)
+        nll_BK = nll_BP(logits, jnp.maximum(tokens_BLP, 0))
+        return jnp.mean(jnp.where(known_BP(tokens_BLP), nll_BK, 0.0), axis=0) / self._known_shares()
+
     def _encode(self, vae: Any, tokens_BLP: Array, veil_B: Key[Array, " B"], mute_B: Key[Array, " B"]) -> Posterior:
         """The encoder's posterior, some tokens hidden from it and some of its last outputs silenced."""
         recipe, mask_BX = self.recipe, None
         if any(recipe.encoder_token_dropout):
             kept_BLP = kept_tokens(veil_B, recipe.encoder_token_dropout)
-            tokens_BLP = jnp.where(kept_BLP, tokens_BLP, musicvae.NO_TOKEN)
+            tokens_BLP = jnp.where(kept_BLP, tokens_BLP, NO_TOKEN)
         if recipe.encoder_unit_dropout:
             units = 2 * self.config.musicvae.encoder_sizes[-1]
             mask_BX = unit_mask_BH(mute_B, 0, units, recipe.encoder_unit_dropout)
