@@ -60,12 +60,13 @@ class Model(NamedTuple):
     fingerprint: str
 
 
-def summary(report: Report, baseline: Report | None = None) -> str:
+def summary(report: Report, baseline: Report | None = None, apart: Report | None = None) -> str:
     """The figures of a report as Markdown tables.
 
     Args:
         report: what `metrics.evaluate` gave.
-        baseline: the report of another surrogate on the same windows, shown beside.
+        baseline: the report of another checkpoint on the same windows, shown beside.
+        apart: the report of another surrogate of the same MusicVAE, trained on its frozen latents, likewise.
     """
     head = (
         f"{report['windows']:,} of {report['windows_available']:,} windows from {report['songs']} songs; "
@@ -73,13 +74,15 @@ def summary(report: Report, baseline: Report | None = None) -> str:
         f"{', '.join(f'{value:g} ({part})' for part, value in report['temperature'].items())}, "
         f"surrogate samples at spread {report['spread']:g}."
     )
+    if apart is not None:
+        head += " Surrogate trained apart: by `train.py surrogate`, on this MusicVAE's latents."
     if baseline is not None:
         head += f" Baseline: `{baseline['checkpoint']}`, on {baseline['windows']:,} windows."
     warning = "" if report["latents_are_this_encoders"] else _STRANGE
     pieces = [
         head + warning,
         _likelihood_table(report),
-        _latent_lines(report, baseline),
+        _latent_lines(report, baseline, apart),
         _musicality_table(report, baseline),
     ]
     if report.get("accompanied"):
@@ -104,6 +107,7 @@ def card(
     machine: str = "",
     command: str = "",
     baseline: Report | None = None,
+    apart: Report | None = None,
 ) -> str:
     """The model card, in Markdown.
 
@@ -115,6 +119,7 @@ def card(
         machine: what they ran on.
         command: what measured the figures.
         baseline: see `summary`.
+        apart: likewise.
     """
     pieces = [f"# {model.name}", _model_lines(model)]
     if about:
@@ -125,7 +130,7 @@ def card(
     pieces.append("## Held-out figures")
     if command:
         pieces.append(f"Measured by\n\n    {command}")
-    pieces += [summary(report, baseline), _READING]
+    pieces += [summary(report, baseline, apart), _READING]
     return "\n\n".join(pieces) + "\n"
 
 
@@ -213,9 +218,10 @@ def _likelihood_table(report: Report) -> str:
     return _table(columns, rows)
 
 
-def _latent_lines(report: Report, baseline: Report | None) -> str:
-    reports = [report] if baseline is None else [report, baseline]
-    names = ["", "this"] if baseline is None else ["", "this", "baseline"]
+def _latent_lines(report: Report, baseline: Report | None, apart: Report | None) -> str:
+    columns = {"this": report, "surrogate trained apart": apart, "baseline": baseline}
+    names = ["", *(name for name, one in columns.items() if one is not None)]
+    reports = [one for one in columns.values() if one is not None]
     lines: list[list[str]] = []
 
     def row(name: str, figure: Any) -> None:

@@ -62,7 +62,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, metavar="FILE", help="take the figures from here, do not measure")
     card = parser.add_argument_group("the model card")
     card.add_argument("--card", type=remote.path, metavar="FILE", help="where to write it")
-    card.add_argument("--baseline", type=Path, metavar="FILE", help="figures of another surrogate to show beside")
+    card.add_argument("--baseline", type=Path, metavar="FILE", help="figures of another checkpoint to show beside")
+    card.add_argument(
+        "--surrogate",
+        type=Path,
+        metavar="FILE",
+        help="figures of this MusicVAE with a surrogate from `train.py surrogate`, to show beside",
+    )
     card.add_argument("--about", type=Path, metavar="FILE", help="text on data, licenses and limits to put into it")
     card.add_argument("--run", type=Path, action="append", metavar="WORKDIR", help="a run that trained it; repeatable")
     card.add_argument("--machine", default="", metavar="TEXT", help="what the runs ran on")
@@ -78,13 +84,19 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxaccomp.evaluation import card
 
     baseline = _read(arguments.baseline) if arguments.baseline is not None else None
+    apart = _read(arguments.surrogate) if arguments.surrogate is not None else None
     report = _read(arguments.results) if arguments.results is not None else _measure(arguments)
+    if apart is not None and not _same_ceiling(apart, report):
+        raise DatasetError(
+            f"{arguments.surrogate}: figures of another MusicVAE, or of other windows; measure its surrogate with this "
+            "MusicVAE, on the same --data, --split, --limit and --seed"
+        )
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     if arguments.out is not None:
         _write(arguments.out, text)
-    print(text if arguments.json else card.summary(report, baseline))
+    print(text if arguments.json else card.summary(report, baseline, apart))
     if arguments.card is not None:
-        _write(arguments.card, _card(arguments, report, baseline))
+        _write(arguments.card, _card(arguments, report, baseline, apart))
         print(f"wrote {arguments.card}", file=sys.stderr)
     return 0
 
@@ -123,7 +135,12 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return said | report
 
 
-def _card(arguments: argparse.Namespace, report: dict[str, Any], baseline: dict[str, Any] | None) -> str:
+def _card(
+    arguments: argparse.Namespace,
+    report: dict[str, Any],
+    baseline: dict[str, Any] | None,
+    apart: dict[str, Any] | None,
+) -> str:
     from jaxaccomp.evaluation import card
     from jaxaccomp.weights import checkpoint
 
@@ -151,7 +168,14 @@ def _card(arguments: argparse.Namespace, report: dict[str, Any], baseline: dict[
         machine=arguments.machine,
         command=_command(report),
         baseline=baseline,
+        apart=apart,
     )
+
+
+def _same_ceiling(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two reports are of one MusicVAE and the same windows, up to rounding."""
+    pairs = zip(one["nll"]["encoder"].values(), other["nll"]["encoder"].values(), strict=True)
+    return one["windows"] == other["windows"] and all(math.isclose(*pair, rel_tol=0.01) for pair in pairs)
 
 
 def _command(report: dict[str, Any]) -> str:

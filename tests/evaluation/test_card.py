@@ -111,6 +111,24 @@ def test_the_card_tells_model_runs_and_figures(evaluate, results, tmp_path):
     assert json.loads(results.read_text())["fingerprint"][:16] in text
 
 
+def test_a_surrogate_trained_apart_is_shown_beside_and_must_be_of_this_musicvae(evaluate, results, tmp_path):
+    report = json.loads(results.read_text())
+    report["latent"]["cosine"] = 0.125
+    apart = tmp_path / "apart.json"
+    apart.write_text(json.dumps(report))
+    code, said, _ = evaluate("--results", results, "--surrogate", apart, "--baseline", results, data=False)
+    assert code == 0
+    (head,) = (line for line in said.splitlines() if "surrogate trained apart" in line and line.startswith("|"))
+    assert [cell.strip() for cell in head.strip("|").split("|")] == ["", "this", "surrogate trained apart", "baseline"]
+    (cosine,) = (line for line in said.splitlines() if line.startswith("| cosine"))
+    assert cosine.split("|")[3].strip() == "0.125"
+    report["nll"]["encoder"]["bass"] *= 1.1
+    apart.write_text(json.dumps(report))
+    code, _, err = evaluate("--results", results, "--surrogate", apart, data=False)
+    assert code == 1
+    assert "figures of another MusicVAE, or of other windows" in err
+
+
 def test_figures_of_another_checkpoint_make_no_card(evaluate, results, tmp_path):
     report = json.loads(results.read_text()) | {"fingerprint": "0" * 64}
     other = tmp_path / "other.json"
