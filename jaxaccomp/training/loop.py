@@ -196,12 +196,12 @@ class _Loop:
         self._state = replicate(state, self._devices)
         kinds = dict(axis_name=AXIS, devices=self._devices)
         self._update = jax.pmap(_with_wish(make_update(objective, recipe, transform)), donate_argnums=0, **kinds)
-        self._memory = None
-        if cluster.size() == 1:  # of several processes, pmap itself must hand over the shares, and compile again
-            batch = split(self._training.batch(self._step), self._local)
-            wishes = np.zeros(self._local, np.int32)
-            self._update = self._update.lower(self._state, self._frozen, batch, wishes).compile()
-            self._memory = self._update.memory_analysis()
+        batch = split(self._training.batch(self._step), self._local)
+        wishes = np.zeros(self._local, np.int32)
+        compiled = self._update.lower(self._state, self._frozen, batch, wishes).compile()
+        self._memory = compiled.memory_analysis()
+        if cluster.size() == 1:  # of several processes, pmap itself hands over the shares; it compiles nothing anew
+            self._update = compiled
         self._measure = jax.pmap(make_measure(objective), **kinds)
 
     def overview(self) -> str:

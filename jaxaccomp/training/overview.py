@@ -56,6 +56,6 @@ def table(
 
 def _memory(estimate: Any) -> str:
     if estimate is None:
-        return "not estimated: that needs a run of one process"
+        return "not estimated: this backend tells nothing of it"
     bytes_ = estimate.argument_size_in_bytes + estimate.output_size_in_bytes + estimate.temp_size_in_bytes
     return f"{(bytes_ - estimate.alias_size_in_bytes) / 2**20:,.1f} MiB a device and step (XLA's estimate)"

@@ -100,6 +100,7 @@ def test_four_processes_are_one_told_to_stop_and_resumed(alone, windows_folder, 
         ends = ended(workers)
     assert [code for code, _ in ends] == [0] * 4, ends
     assert f"resuming from step {step}" in ends[0][1]
+    assert "MiB a device and step" in ends[0][1]
     np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-5)
 
 
