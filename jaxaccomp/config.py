@@ -115,13 +115,20 @@ class CriticConfig:
     trees: int = setting(240, "number of trees")
     depth: int = setting(4, "questions from a tree's root to its leaves")
     features: tuple[str, ...] = setting((), "what it asks about, names of `music.patterns`")
+    drum_trees: int = setting(0, "number of trees about drums alone; 0: drums and bass are chosen together")
+    drum_features: tuple[str, ...] = setting((), "what those ask about")
 
     def __post_init__(self) -> None:
         for name in ("trees", "depth"):
             value = getattr(self, name)
             require(_is_size(value), f"CriticConfig.{name} must be a positive whole number, got {value!r}")
         require(self.depth <= 10, f"CriticConfig.depth must be at most 10, got {self.depth}")
-        object.__setattr__(self, "features", tuple(self.features))
+        require(
+            _is_size(self.drum_trees) or self.drum_trees == 0,
+            f"CriticConfig.drum_trees must be a whole number, 0 or more, got {self.drum_trees!r}",
+        )
+        for name in ("features", "drum_features"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True, kw_only=True)

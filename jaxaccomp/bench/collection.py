@@ -128,7 +128,7 @@ def _compile(checkpoint: str, batch_size: int) -> None:
     options = PlayOptions()
     band = DeviceDecoders.on_all_devices(checkpoint, options, batch_size)
     for decode in band.decoders:
-        batcher = Batcher(band.batch_size, band.scorer, options)
+        batcher = Batcher(band.batch_size, band.scorer, options, band.drums_first)
         batcher.add(PendingTake(np.zeros((band.batch_size, STEPS), np.int32), np.zeros(2, np.uint32)))
         decode(batcher.next_batch()).fetched()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxaccomp.generate import scoring
 from jaxaccomp.generate.batcher import Batch, Decoded
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.scoring import Scores, TakeScorer
@@ -21,11 +22,13 @@ class DeviceDecoders:
         decoders: for each device, what hands it a batch and returns what is played to be.
         scorer: what an attempt is worth.
         batch_size: windows in a batch.
+        drums_first: whether drums are chosen before the bass, see `scoring`.
     """
 
     decoders: list[Callable[[Batch], Decoded]]
     scorer: TakeScorer
     batch_size: int
+    drums_first: bool = False
 
     @classmethod
     def on_all_devices(cls, checkpoint: str, options: PlayOptions, batch_size: int = 0) -> "DeviceDecoders":
@@ -39,10 +42,13 @@ class DeviceDecoders:
         import jax
 
         from jaxaccomp.generate.decoding import blocks
+        from jaxaccomp.weights import checkpoint as checkpoints
 
+        config = checkpoints.shapes(checkpoint)[0]
         model = _Model(checkpoint, options)
         decoders = [partial(model.decode, device) for device in jax.local_devices()]
-        return cls(decoders, model.score, batch_size or blocks.sizes()[-1])
+        first = scoring.drums_first(options.for_checkpoint(config), config)
+        return cls(decoders, model.score, batch_size or blocks.sizes()[-1], first)
 
 
 class _Model:

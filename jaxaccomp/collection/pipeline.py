@@ -126,7 +126,7 @@ class Pipeline:
         self.timings = Timings()
         self._workers = workers
         self._decoders = model.decoders
-        self._batcher = Batcher(model.batch_size, model.scorer, settings.options)
+        self._batcher = Batcher(model.batch_size, model.scorer, settings.options, model.drums_first)
         self._settings = settings
         self._settle = settle
         self._duplicate = duplicate
@@ -186,7 +186,7 @@ class Pipeline:
             span_s = max(device.last_s for device in used) - min(device.first_s for device in used)
             self.timings.decode_s += span_s
             self.timings.busy_s += sum(device.busy_s for device in used) / len(devices)
-            self.timings.tries += sum(device.windows for device in used)
+            self.timings.tries += sum(device.windows for device in used) // self._batcher.stages
 
     def _can_read_more(self) -> bool:
         ahead = self._batcher.windows < _AHEAD_BATCHES * self._batcher.batch_size * len(self._decoders)

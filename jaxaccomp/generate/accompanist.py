@@ -174,13 +174,13 @@ class Accompanist:
         """Decodes takes of any songs, or of single windows, as often as the options say, and keeps what scores best."""
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         options = options.for_checkpoint(self.config)
-        batcher = Batcher(batch_size, self.scorer(options), options)
+        batcher = Batcher(batch_size, self.scorer(options), options, scoring.drums_first(options, self.config))
         for take in takes:
             batcher.add(take)
         told, windows = 0, sum(len(take.melody_NL) for take in takes)
         while (batch := batcher.next_batch(partial=True)) is not None:
             batcher.deliver(batch, self.play(*batch.rows, options=options).fetched())
-            settled = windows - sum(-(-take.missing // options.attempts) for take in takes)
+            settled = windows - sum(map(batcher.unsettled, takes))
             if progress is not None:
                 progress(settled - told)
             told = settled
@@ -195,6 +195,7 @@ class Accompanist:
         attempts_B: Int[np.ndarray, "B"] | None = None,
         posterior: tuple[Float[np.ndarray, "B Z"], Float[np.ndarray, "B Z"]] | None = None,
         given_BL: Int[np.ndarray, "B L"] | None = None,
+        part: str | None = None,
         *,
         options: PlayOptions | None = None,
     ) -> Decoded:
@@ -210,9 +211,12 @@ class Accompanist:
             attempts_B: each row's attempt, see `Batcher`; None: all 0.
             posterior: mean and standard deviation of the latents, if known; None: the surrogate guesses them.
             given_BL: tokens of the part that is given, where one is.
+            part: decodes this part alone, the bass to given drums; None: all that the options ask for.
             options: how to play; None: the defaults.
         """
         options = (options or PlayOptions()).for_checkpoint(self.config)
+        if part is not None:
+            options = options.for_part(part)
         variations_B, attempts_B = (
             np.zeros_like(windows_B) if numbers_B is None else numbers_B for numbers_B in (variations_B, attempts_B)
         )

@@ -1,5 +1,9 @@
 """Batches of windows from many songs: full ones as long as there is work, and every attempt back to its song.
 
+Where a critic can judge drums by themselves, a song is settled in two stages: the drums are chosen among their
+attempts, then every attempt at the bass is played to the chosen drums. It takes as much decoding as attempts at both
+together, and finds better pairs.
+
 How often a window is played, and which attempt is kept, depends on its own song alone, so a song's notes do not depend
 on its company.
 """
@@ -13,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxaccomp.arrays import STEPS
-from jaxaccomp.generate import selection
+from jaxaccomp.generate import coverage, selection
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.scoring import COVERAGE, TOTAL, Scores, TakeScorer
 
@@ -47,7 +51,8 @@ class PendingTake:
         used_NL: which steps the song's bars have, see `Song`.
         given_NL: tokens of the part that is given, where one is.
         known: its latents by attempt [A, N, Z], where something else than the melody tells them.
-        missing: how often windows are still to be decoded.
+        part: the part that is being settled, `drums` and then `bass`; None: all at once.
+        missing: how often windows are still to be decoded for that.
         times_decoded_N: how often each window was.
     """
 
@@ -58,11 +63,15 @@ class PendingTake:
     used_NL: Bool[np.ndarray, "N L"] | None = None
     given_NL: Int[np.ndarray, "N L"] | None = None
     known: Float[np.ndarray, "A N Z"] | None = None
+    part: str | None = None
     missing: int = 0
     times_decoded_N: Int[np.ndarray, "N"] = field(init=False)
     _attempts: list[Decoded] = field(default_factory=list)
     _scores: dict[str, list[Float[np.ndarray, "N"]]] = field(default_factory=dict)
     _chosen_N: Int[np.ndarray, "N"] | None = None
+    _parts: tuple[str, ...] = ()
+    _drum_scores: dict[str, float] = field(default_factory=dict)
+    _first: Decoded | None = None
 
     def __post_init__(self) -> None:
         self.times_decoded_N = np.zeros(len(self.melody_NL), np.int32)
@@ -70,24 +79,33 @@ class PendingTake:
     @property
     def tokens_NLP(self) -> Int[np.ndarray, "N L P"]:
         """Each window's tokens as they were chosen; there when `missing` is 0, like all below."""
-        return self._pick([attempt.tokens_BLP for attempt in self._attempts])
+        tokens_NLP = self._pick([attempt.tokens_BLP for attempt in self._attempts])
+        if self.part != "bass":
+            return tokens_NLP
+        found: dict[str, Any] = {"bass": tokens_NLP[:, :, 0], "drums": self.given_NL}
+        return np.stack([found[part] for part in self._parts], axis=-1)
 
     @property
     def z_NZ(self) -> Float[np.ndarray, "N Z"]:
-        """The latents of these."""
+        """The latents of these; the bass's where drums were chosen before it."""
         return self._pick([attempt.z_BZ for attempt in self._attempts])
 
     @property
     def scores(self) -> dict[str, float]:
         """What these were chosen by: means over the windows."""
-        return {name: float(np.mean(self._pick(scores))) for name, scores in self._scores.items()}
+        found = {name: float(np.mean(self._pick(scores))) for name, scores in self._scores.items()}
+        if self._drum_scores:
+            found["drum_critic"] = self._drum_scores[TOTAL]
+            found[COVERAGE] = (found[COVERAGE] + self._drum_scores[COVERAGE]) / 2
+        return found
 
     def posterior(self, windows: np.ndarray, attempt: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the latents of windows that were decoded before, or known from the start."""
         if self.known is not None:
             known_BZ = self.known[attempt % len(self.known), windows]
             return known_BZ, np.zeros_like(known_BZ)
-        return self._attempts[0].mean_BZ[windows], self._attempts[0].scale_BZ[windows]
+        told = self._first or self._attempts[0]
+        return told.mean_BZ[windows], told.scale_BZ[windows]
 
     def keep(self, windows: np.ndarray, attempt: int, decoded: Decoded, scores: Scores) -> None:
         """Keeps an attempt at some windows."""
@@ -111,10 +129,18 @@ class PendingTake:
         return np.nanmax(np.stack(self._scores[name])[:, windows], axis=0)
 
     def choose(self, options: PlayOptions) -> None:
-        """Settles which attempt of each window is kept."""
+        """Settles which attempt of each window is kept, of the part in question."""
         tokens = [attempt.tokens_BLP for attempt in self._attempts]
         total_AN, coverage_AN = (np.stack(self._scores[name]) for name in (TOTAL, COVERAGE))
-        self._chosen_N = selection.of_take(self.melody_NL, tokens, total_AN, coverage_AN, options, self.used_NL)
+        self._parts = options.parts
+        parts = options.parts if self.part is None else (self.part,)
+        self._chosen_N = selection.of_take(self.melody_NL, tokens, total_AN, coverage_AN, options, parts, self.used_NL)
+
+    def go_on_to_bass(self) -> None:
+        """Keeps the chosen drums, and begins anew with the bass."""
+        self.given_NL, self._drum_scores = self.tokens_NLP[:, :, 0].astype(np.int32), self.scores
+        self.part, self._scores, self._first = "bass", {}, self._attempts[0]
+        self._attempts, self.times_decoded_N = [], np.zeros_like(self.times_decoded_N)
 
     def _pick(self, of_attempts: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(of_attempts)[self._chosen_N, np.arange(len(self.melody_NL))]
@@ -132,6 +158,7 @@ class Batch:
         attempts_B: each row's attempt, from 0.
         posterior: mean and standard deviation of the latents [B, Z], if they are known from an earlier attempt.
         given_BL: tokens of the part that is given, if one is to all of these songs.
+        part: the part that is to be decoded, the bass to given drums; None: all that are asked for.
         slices: (song, its windows here, their attempt) from the first row on.
     """
 
@@ -142,6 +169,7 @@ class Batch:
     attempts_B: Int[np.ndarray, "B"]
     posterior: tuple[np.ndarray, np.ndarray] | None = None
     given_BL: Int[np.ndarray, "B L"] | None = None
+    part: str | None = None
     slices: list[tuple[PendingTake, np.ndarray, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -151,39 +179,51 @@ class Batch:
     def rows(self) -> tuple[Any, ...]:
         """What `Accompanist.play` takes."""
         numbers = (self.windows_B, self.variations_B, self.attempts_B)
-        return self.melody_BL, self.fingerprints_B2, *numbers, self.posterior, self.given_BL
+        return self.melody_BL, self.fingerprints_B2, *numbers, self.posterior, self.given_BL, self.part
 
 
 class Batcher:
-    """Two queues of windows, filled song by song and emptied batch by batch, first come, first served.
+    """Queues of windows, filled song by song and emptied batch by batch, first come, first served.
 
     Each window is decoded `candidates` times, and up to `retries` times more while a part rests too much in all of its
-    attempts. Retries go first, so that their songs get away, but in batches of their own, which need not be encoded by
-    the surrogate once more; so do takes whose posteriors are known.
+    attempts. What ends a song's way goes first, basses to chosen drums and retries, but in batches of their own, which
+    need not be encoded by the surrogate once more; so do takes whose posteriors are known.
     """
 
-    def __init__(self, batch_size: int, scorer: TakeScorer, options: PlayOptions):
+    def __init__(self, batch_size: int, scorer: TakeScorer, options: PlayOptions, drums_first: bool = False):
         """Makes an empty one.
 
         Args:
             batch_size: windows in a batch.
             scorer: says what each attempt is worth.
             options: which parts are played, and how often.
+            drums_first: settles the drums before the bass; the scorer can judge them by themselves.
         """
         self.batch_size = batch_size
         self._scorer, self._options = scorer, options
-        self._again, self._fresh = _Queue(has_posteriors=True), _Queue(has_posteriors=False)
+        first = "drums" if drums_first else None
+        self._bass = _Queue(has_posteriors=True, part="bass")
+        self._again, self._fresh = (_Queue(has_posteriors, part=first) for has_posteriors in (True, False))
+        self.stages = 1 if first is None else 2
 
     @property
     def windows(self) -> int:
         """Windows that wait."""
-        return self._again.windows + self._fresh.windows
+        return self._bass.windows + self._again.windows + self._fresh.windows
 
     def add(self, take: PendingTake) -> None:
         """Queues all windows of a song."""
+        take.part = self._fresh.part
+        self._add_all(take, self._fresh if take.known is None else self._again)
+
+    def unsettled(self, take: PendingTake) -> int:
+        """Windows of a take that are not settled yet, in round figures."""
+        todo = len(take.melody_NL) * self._options.attempts if take.part == "drums" else 0
+        return -(-(take.missing + todo) // (self._options.attempts * self.stages))
+
+    def _add_all(self, take: PendingTake, queue: "_Queue") -> None:
         windows = np.arange(len(take.melody_NL), dtype=np.int32)
         take.missing = len(windows) * self._options.attempts
-        queue = self._fresh if take.known is None else self._again
         for attempt in range(self._options.attempts):
             queue.add(take, windows, attempt)
 
@@ -194,7 +234,7 @@ class Batcher:
             partial: also gives a batch that is not full, because nothing more will come for now.
         """
         for least in (self.batch_size, 1) if partial else (self.batch_size,):
-            for queue in (self._again, self._fresh):
+            for queue in (self._bass, self._again, self._fresh):
                 if queue.windows >= least:
                     return queue.pop(min(self.batch_size, queue.windows))
         return None
@@ -205,7 +245,7 @@ class Batcher:
         Returns:
             The songs that are whole now.
         """
-        scores = self._scorer(batch.melody_BL, self._scored_tokens(batch, decoded), self._options.parts)
+        scores = self._score(batch, decoded)
         whole, at = [], 0
         for take, windows, attempt in batch.slices:
             here = slice(at, at + len(windows))
@@ -218,16 +258,30 @@ class Batcher:
                 poor = settled[take.best(COVERAGE, settled) < self._options.enough]
                 if len(poor):
                     take.missing += len(poor)
-                    self._again.add(take, poor, times)
+                    (self._bass if batch.part == "bass" else self._again).add(take, poor, times)
             if not take.missing:
                 take.choose(self._options)
-                whole.append(take)
+                if take.part == "drums":
+                    take.go_on_to_bass()
+                    self._add_all(take, self._bass)
+                else:
+                    whole.append(take)
             at = here.stop
         return whole
 
-    def _scored_tokens(self, batch: Batch, decoded: Decoded) -> Int[np.ndarray, "B L parts"]:
-        """The tokens as they will be played: where candidates compete, only at the steps that the song's bars have."""
+    def _score(self, batch: Batch, decoded: Decoded) -> Scores:
+        """Scores of what was decoded, and of a bass together with the drums that it is played to."""
         tokens_BLP = np.asarray(decoded.tokens_BLP)
+        if batch.part != "bass":
+            parts = self._options.parts if batch.part is None else (batch.part,)
+            return self._scorer(batch.melody_BL, self._as_played(batch, tokens_BLP), parts)
+        bass_BLP = self._as_played(batch, tokens_BLP)
+        both_BLP = self._as_played(batch, np.concatenate([tokens_BLP, batch.given_BL[:, :, None]], axis=2))
+        scores = self._scorer(batch.melody_BL, both_BLP, ("bass", "drums"))
+        return {**scores, COVERAGE: coverage.bar_coverage(batch.melody_BL, bass_BLP, ("bass",))}
+
+    def _as_played(self, batch: Batch, tokens_BLP: Int[np.ndarray, "B L parts"]) -> Int[np.ndarray, "B L parts"]:
+        """The tokens as they will be played: where candidates compete, only at the steps that the song's bars have."""
         if self._options.attempts == 1 or all(take.used_NL is None for take, _, _ in batch.slices):
             return tokens_BLP
         tokens_BLP, at = tokens_BLP.copy(), 0
@@ -240,10 +294,11 @@ class Batcher:
 
 
 class _Queue:
-    """Windows in the order they came; either the posteriors of all are known, or those of none."""
+    """Windows in the order they came, all for one part; either the posteriors of all are known, or those of none."""
 
-    def __init__(self, has_posteriors: bool) -> None:
+    def __init__(self, has_posteriors: bool, part: str | None = None) -> None:
         self.windows = 0
+        self.part = part
         self._has_posteriors = has_posteriors
         self._entries: deque[tuple[PendingTake, np.ndarray, int]] = deque()
 
@@ -253,7 +308,7 @@ class _Queue:
 
     def pop(self, size: int) -> Batch:
         numbers = (np.empty(size, np.int32) for _ in range(3))
-        batch = Batch(np.empty((size, STEPS), np.int32), np.empty((size, 2), np.uint32), *numbers)
+        batch = Batch(np.empty((size, STEPS), np.int32), np.empty((size, 2), np.uint32), *numbers, part=self.part)
         posteriors, given, at = [], [], 0
         while at < size:
             take, windows, attempt = self._entries.popleft()

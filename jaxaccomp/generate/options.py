@@ -229,6 +229,12 @@ class PlayOptions:
         guidance = self.guidance if config.guide is not None else 0.0
         return dataclasses.replace(self, candidates=candidates, guidance=guidance)
 
+    def for_part(self, part: str) -> "PlayOptions":
+        """These options for one of the parts: drums alone, or the bass to drums that are given."""
+        heat = self.temperature and (self.temperature[self.parts.index(part)],)
+        given = "drums" if part == "bass" else None
+        return dataclasses.replace(self, parts=(part,), temperature=heat, given=given)
+
     def temperatures(self, guided: bool) -> dict[str, float]:
         """Sampling temperature of each part that can be played.
 

@@ -57,7 +57,7 @@ class ByCritic:
 
     Attributes:
         config: the critic's features and sizes.
-        params: its trees, as NumPy arrays.
+        params: its trees, as NumPy arrays; those about drums alone are under `drums`.
     """
 
     config: CriticConfig
@@ -66,7 +66,11 @@ class ByCritic:
     def __call__(
         self, melody_BL: Int[np.ndarray, "B L"], tokens_BLP: Int[np.ndarray, "B L parts"], parts: Sequence[str]
     ) -> Scores:
-        """See `TakeScorer`; the parts must be both."""
+        """See `TakeScorer`; the parts must be both, or drums alone where the critic can judge them."""
+        if tuple(parts) == ("drums",):
+            windows_BLP = np.stack([melody_BL, np.zeros_like(melody_BL), tokens_BLP[:, :, 0]], axis=2)
+            drums_B = critic.score_drums(self.config, self.params, windows_BLP)
+            return {TOTAL: drums_B, COVERAGE: coverage.bar_coverage(melody_BL, tokens_BLP, parts)}
         order = [parts.index(part) for part in BAND]
         windows_BLP = np.concatenate([melody_BL[:, :, None], tokens_BLP[:, :, order]], axis=2)
         critic_B = critic.score(self.config, self.params, windows_BLP)
@@ -81,6 +85,15 @@ def make(options: PlayOptions, config: ModelConfig, params: Params) -> TakeScore
         config: of the checkpoint.
         params: likewise; only the critic's are read.
     """
-    if options.attempts == 1 or config.critic is None or set(options.parts) != set(BAND):
+    if not _has_choice(options, config):
         return by_coverage
-    return ByCritic(config.critic, {name: np.asarray(array) for name, array in params["critic"].items()})
+    return ByCritic(config.critic, critic.on_host(params["critic"]))
+
+
+def drums_first(options: PlayOptions, config: ModelConfig) -> bool:
+    """Whether the drums are chosen before there is a bass: the checkpoint's critic can judge them by themselves."""
+    return _has_choice(options, config) and config.critic.drum_trees > 0
+
+
+def _has_choice(options: PlayOptions, config: ModelConfig) -> bool:
+    return options.attempts > 1 and config.critic is not None and set(options.parts) == set(BAND)

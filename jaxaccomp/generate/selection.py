@@ -207,11 +207,10 @@ def of_take(
     total_AN: Float[np.ndarray, "A N"],
     coverage_AN: Float[np.ndarray, "A N"],
     options: PlayOptions,
+    parts: tuple[str, ...],
     used_NL: Bool[np.ndarray, "N L"] | None = None,
 ) -> Int[np.ndarray, "N"]:
     """The attempts that these options keep: with one candidate the best of each window, with several the best song."""
     if options.attempts == 1:
         return best_of_each(total_AN)
-    return best_song(
-        melody_NL, Attempts(np.stack(tokens_of_attempts), total_AN, coverage_AN, options.parts, used_NL), options
-    )
+    return best_song(melody_NL, Attempts(np.stack(tokens_of_attempts), total_AN, coverage_AN, parts, used_NL), options)

@@ -3,8 +3,11 @@
 Trees hear what is drawn far from real songs without rewarding it for going further still, as a linear critic does: the
 more different drum tokens, the better. They are stored as complete binary trees of one depth, so that all of them are
 asked at once: node n has the children 2n + 1 and 2n + 2, and a branch that ended early repeats its leaf.
+
+A second, smaller set of trees asks about drums alone, so that drums can be chosen before there is a bass.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +19,24 @@ from jaxaccomp.music import patterns
 
 
 def shapes(config: CriticConfig) -> dict[str, Any]:
-    """Shapes of all parameters: `feature` and `threshold` of each node, `value` of each leaf, and a `bias` for all."""
-    nodes = 2**config.depth - 1
+    """Shapes of all parameters: `feature` and `threshold` of each node, `value` of each leaf, and a `bias` for all.
+
+    The trees about drums alone, if there are any, are under `drums`.
+    """
     return {
-        "feature": (config.trees, nodes),
-        "threshold": (config.trees, nodes),
-        "value": (config.trees, nodes + 1),
-        "bias": (1,),
+        **_forest(config.trees, config.depth),
+        **({"drums": _forest(config.drum_trees, config.depth)} if config.drum_trees else {}),
     }
+
+
+def _forest(trees: int, depth: int) -> dict[str, tuple[int, ...]]:
+    nodes = 2**depth - 1
+    return {"feature": (trees, nodes), "threshold": (trees, nodes), "value": (trees, nodes + 1), "bias": (1,)}
+
+
+def on_host(params: Params) -> Params:
+    """The same parameters as NumPy arrays, which scoring is much faster with."""
+    return {name: on_host(one) if isinstance(one, Mapping) else np.asarray(one) for name, one in params.items()}
 
 
 def score(config: CriticConfig, params: Params, windows_NLP: WindowTokens) -> Float[np.ndarray, " N"]:
@@ -35,6 +48,11 @@ def score(config: CriticConfig, params: Params, windows_NLP: WindowTokens) -> Fl
         windows_NLP: tokens of melody, bass and drums.
     """
     return score_features(params, patterns.columns(windows_NLP, config.features))
+
+
+def score_drums(config: CriticConfig, params: Params, windows_NLP: WindowTokens) -> Float[np.ndarray, " N"]:
+    """Log-odds that the drums of each window are a real song's; bass tokens do not matter."""
+    return score_features(params["drums"], patterns.columns(windows_NLP, config.drum_features))
 
 
 def score_features(params: Params, x_NF: Float[np.ndarray, "N F"]) -> Float[np.ndarray, " N"]:

@@ -155,3 +155,7 @@ def _drums(drums_NL: Int[np.ndarray, "N L"]) -> dict[str, Values]:
 def _share(of_NL: np.ndarray, true_NL: np.ndarray, otherwise: float = 0.0) -> np.ndarray:
     count_N = of_NL.sum(1)
     return np.where(count_N > 0, (of_NL & true_NL).sum(1) / np.maximum(count_N, 1), otherwise)
+
+
+OF_DRUMS = tuple(_drums(np.zeros((1, STEPS), np.int32)))
+"""Names of those that describe the drums alone."""

@@ -35,6 +35,8 @@ PATTERNS = ("bass_pitch", "bass_pitch_spread", "drum_tokens_once", "kicks_per_ba
 lone snare. (Twenty more, of what recurs where, made choices worse by the measures and hardly better by the rest.)"""
 FEATURES = (*measures.NAMES, *PATTERNS)
 """What the critic asks about."""
+DRUM_FEATURES = (*measures.OF_DRUMS, "drum_tokens_once", "kicks_per_bar", "snares_per_bar")
+"""What it asks about drums, before there is a bass."""
 _LEAST_LEAF = 15
 _SHARE = 0.5
 """Of windows each tree learns from, and of features each question may be about: trees that differ overfit less."""
@@ -92,18 +94,40 @@ def fit(
     Args:
         examples: what to learn from.
         recipe: how.
-        features: names of the examples' columns.
-        log: told `step` and `loss`, mean nats a window, of every tree.
+        features: names of the examples' columns; trees about drums alone take those of `DRUM_FEATURES` among them.
+        log: told `step` and `loss`, mean nats a window, of every tree, and `drum_loss` of those about drums.
 
     Returns:
         Its configuration, and its parameters as `models.critic` reads them.
     """
-    rounds = _shares(recipe.steps, recipe.refits)
-    config = CriticConfig(trees=recipe.steps, depth=recipe.depth, features=tuple(features))
+    told = tuple(name for name in DRUM_FEATURES if name in features)
+    config = CriticConfig(
+        trees=recipe.steps,
+        depth=recipe.depth,
+        features=tuple(features),
+        drum_trees=recipe.drum_steps if told else 0,
+        drum_features=told if recipe.drum_steps else (),
+    )
+    params = _forest(examples, recipe, recipe.steps, lambda tree, loss: log({"step": tree, "loss": loss}))
+    if config.drum_trees:
+        columns = [features.index(name) for name in told]
+        of_drums = Examples(examples.real_RF[:, columns], examples.drawn_NKF[:, :, columns])
+        params["drums"] = _forest(
+            of_drums,
+            recipe,
+            recipe.drum_steps,
+            lambda tree, loss: log({"step": recipe.steps + tree, "drum_loss": loss}),
+        )
+    return config, params
+
+
+def _forest(examples: Examples, recipe: CriticRecipe, trees: int, log: Callable[[int, float], Any]) -> Params:
+    """Trees against all draws, then against those that the trees so far would choose."""
     count, candidates, width = examples.drawn_NKF.shape
     every_XF = examples.drawn_NKF.reshape(-1, width)
     params: Params = {}
-    for number, trees in enumerate(rounds):
+    rounds = _shares(trees, recipe.refits)
+    for number, more_trees in enumerate(rounds):
         against_XF = every_XF
         if number:
             score_NK = critic.score_features(params, every_XF).reshape(count, candidates)
@@ -112,14 +136,14 @@ def fit(
         more = _boost(
             examples.real_RF,
             against_XF,
-            trees,
+            more_trees,
             recipe,
             recipe.seed + number,
-            lambda tree, loss, done=done: log({"step": done + tree, "loss": loss}),
+            lambda tree, loss, done=done: log(done + tree, loss),
         )
         joined = {name: np.concatenate([params[name], more[name]]) for name in params if name != "bias"}
         params = more if not params else {**joined, "bias": params["bias"] + more["bias"]}
-    return config, {name: array.astype(np.float32) for name, array in params.items()}
+    return {name: array.astype(np.float32) for name, array in params.items()}
 
 
 def _shares(steps: int, refits: int) -> list[int]:
@@ -218,7 +242,7 @@ def run(
     with (folder.local / "metrics.jsonl").open("w") as lines:
 
         def log(line: dict) -> None:
-            if line["step"] % recipe.log_every == 0 or line["step"] == recipe.steps:
+            if line["step"] % recipe.log_every == 0 or line["step"] in (recipe.steps, recipe.steps + recipe.drum_steps):
                 lines.write(json.dumps(line) + "\n")
                 lines.flush()
 

@@ -215,6 +215,7 @@ class CriticRecipe:
     """Settings of the critic's fit: what it learns from, and how."""
 
     steps: int = setting(240, "trees; half of them against all draws, the others against what the first ones choose")
+    drum_steps: int = setting(160, "trees that judge drums before there is a bass; 0: the two are chosen together")
     windows: int = setting(1_000, "melodies of the training split that are accompanied")
     real_windows: int = setting(6_000, "real windows of the training split")
     candidates: int = setting(8, "draws for each melody, to choose from")
@@ -228,6 +229,7 @@ class CriticRecipe:
     def __post_init__(self) -> None:
         for field in ("steps", "windows", "real_windows", "candidates", "depth", "batch_size", "log_every"):
             require(getattr(self, field) > 0, f"CriticRecipe.{field} must be positive, got {getattr(self, field)}")
+        require(self.drum_steps >= 0, f"CriticRecipe.drum_steps must be 0 or more, got {self.drum_steps}")
         require(self.refits >= 0, f"CriticRecipe.refits must be 0 or more, got {self.refits}")
         require(0 < self.learning_rate <= 1, f"CriticRecipe.learning_rate must be in (0, 1], got {self.learning_rate}")
 

@@ -24,14 +24,20 @@ def judged(tiny_checkpoint, tmp_path_factory):
     """The tiny checkpoint with a guide, and a critic that asks a few random questions."""
     config, params = checkpoint.load(tiny_checkpoint)
     experts = GuideConfig(harmony_sizes=(8,), rhythm_sizes=(6,))
-    judge = CriticConfig(trees=8, depth=2, features=measures.NAMES)
-    random = np.random.default_rng(0)
-    trees = {name: random.normal(size=shape) for name, shape in critic.shapes(judge).items()}
-    trees["feature"] = random.integers(0, len(measures.NAMES), trees["feature"].shape)
+    judge = CriticConfig(trees=8, depth=2, features=measures.NAMES, drum_trees=6, drum_features=measures.OF_DRUMS)
+    trees = _trees(critic.shapes(judge) | {"drums": None}, len(measures.NAMES), seed=0)
+    trees["drums"] = _trees(critic.shapes(judge)["drums"], len(measures.OF_DRUMS), seed=1)
     path = tmp_path_factory.mktemp("judged") / "checkpoint"
     config = dataclasses.replace(config, guide=experts, critic=judge)
     params = {**params, "guide": guide.initialize(experts, jax.random.key(0)), "critic": trees}
     return checkpoint.save(path, config, params)
+
+
+def _trees(shapes, features, seed):
+    """Random questions, random answers."""
+    random = np.random.default_rng(seed)
+    trees = {name: random.normal(size=shape) for name, shape in shapes.items() if shape is not None}
+    return trees | {"feature": random.integers(0, features, shapes["feature"])}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,7 @@ def test_a_checkpoint_keeps_its_guide_and_its_critic(judged):
     assert config.critic.features == measures.NAMES
     assert set(params) == {"musicvae", "surrogate", "guide", "critic"}
     assert set(params["critic"]) == set(critic.shapes(config.critic))
+    assert set(params["critic"]["drums"]) == set(critic.shapes(config.critic)["drums"])
 
 
 @pytest.mark.slow
@@ -59,7 +66,8 @@ def test_a_collection_in_batches_of_any_size_plays_what_accompany_plays(judged, 
     for entry in read_entries(tmp_path / manifest.NAME):
         (take,) = band.accompany(songs / entry["input"], **PLAY)
         assert (tmp_path / entry["outputs"][0]).read_bytes() == take.score.data
-        assert entry["scores"]["critic"] == pytest.approx(take.scores["critic"], abs=1e-4)
+        assert entry["scores"] == pytest.approx(take.scores, abs=1e-4)
+        assert set(take.scores) == {"total", "critic", "drum_critic", "coverage"}
 
 
 def test_guidance_and_choice_change_notes_and_off_they_do_not(judged, tiny_checkpoint, songs):

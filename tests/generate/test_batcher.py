@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from jaxaccomp.collection.devices import Device
+from jaxaccomp.config import CriticConfig
 from jaxaccomp.errors import CollectionError
 from jaxaccomp.generate.batcher import Batcher, Decoded, PendingTake
 from jaxaccomp.generate.options import PlayOptions
-from jaxaccomp.generate.scoring import by_coverage
+from jaxaccomp.generate.scoring import ByCritic, by_coverage
+from jaxaccomp.generate.selection import of_take
+from jaxaccomp.models import critic
+from jaxaccomp.music import measures
 
 
 def _takes(counts, seed=0):
@@ -152,3 +156,67 @@ def test_the_order_in_which_batches_come_back_changes_neither_choice_nor_retries
     assert plain_attempts == shuffled_attempts
     assert len(plain_attempts) > 3 * 20, "some windows are played again"
     assert (plain == shuffled).all()
+
+
+def _judge(seed=0):
+    """A critic of random trees, about drums by themselves as well."""
+    random = np.random.default_rng(seed)
+    config = CriticConfig(trees=9, depth=2, features=measures.NAMES, drum_trees=9, drum_features=measures.OF_DRUMS)
+
+    def forest(shapes, features):
+        trees = {name: random.normal(size=shape) for name, shape in shapes.items() if isinstance(shape, tuple)}
+        return trees | {"feature": random.integers(0, features, shapes["feature"])}
+
+    shapes = critic.shapes(config)
+    trees = forest(shapes, len(config.features)) | {"drums": forest(shapes["drums"], len(config.drum_features))}
+    return ByCritic(config, trees)
+
+
+def _struck(rows, attempt, part):
+    """Random tokens of a part, by window and attempt."""
+    random = np.random.default_rng([attempt, part == "bass"])
+    whole = np.where(random.random((20, 256)) < 0.3, random.integers(2, 80, (20, 256)), 0)
+    return whole[rows].astype(np.int32)
+
+
+def _decode_apart(batch):
+    """Drums of an attempt; basses that double each hit of the drums they are played to, transposed by attempt."""
+    rows = zip(batch.windows_B, batch.attempts_B, strict=True)
+    drums_BL = np.stack([_struck(window, attempt, "drums") for window, attempt in rows])
+    if batch.part == "drums":
+        assert batch.given_BL is None
+        return _decoded_rows(drums_BL[:, :, None], batch)
+    assert (batch.posterior[0][:, 0] == batch.windows_B).all()
+    bass_BL = np.where(batch.given_BL > 0, 30 + batch.attempts_B[:, None] + batch.given_BL % 3, 0)
+    return _decoded_rows(bass_BL[:, :, None].astype(np.int32), batch)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("parts", [("bass", "drums"), ("drums", "bass")])
+def test_drums_are_chosen_first_and_every_bass_is_played_to_them(shuffle, parts):
+    options, judge = PlayOptions(candidates=3, retries=0, parts=parts), _judge()
+    takes = _takes([20, 4])
+    batcher, random, waiting, whole = Batcher(6, judge, options, drums_first=True), np.random.default_rng(0), [], []
+    for take in takes:
+        batcher.add(take)
+    assert [batcher.unsettled(take) for take in takes] == [20, 4]
+    while len(whole) < 2:
+        while (batch := batcher.next_batch(partial=True)) is not None:
+            assert len({take.part for take, _, _ in batch.slices}) == 1, "parts are never mixed"
+            waiting.append(batch)
+        batch = waiting.pop(int(random.integers(len(waiting))) if shuffle else 0)
+        whole += batcher.deliver(batch, _decode_apart(batch))
+    for take in takes:
+        count = len(take.melody_NL)
+        bass_NL, drums_NL = (take.tokens_NLP[:, :, parts.index(part)] for part in ("bass", "drums"))
+        attempts = [_struck(np.arange(count), attempt, "drums") for attempt in range(3)]
+        scores_AN = [judge(take.melody_NL, one[:, :, None], ("drums",))["total"] for one in attempts]
+        melody_NL, coverage_AN = take.melody_NL, np.ones((3, count))
+        expected = [one[:, :, None] for one in attempts]
+        chosen_N = of_take(melody_NL, expected, np.stack(scores_AN), coverage_AN, options, ("drums",))
+        np.testing.assert_array_equal(drums_NL, np.stack(attempts)[chosen_N, np.arange(count)])
+        attempt_N = take.z_NZ[:, :1]
+        np.testing.assert_array_equal(bass_NL, np.where(drums_NL > 0, 30 + attempt_N + drums_NL % 3, 0))
+        assert batcher.unsettled(take) == 0
+        assert set(take.scores) == {"total", "critic", "drum_critic", "coverage"}
+        assert take.scores["coverage"] == 1

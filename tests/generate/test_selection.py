@@ -84,6 +84,6 @@ def test_fills_are_where_they_are_wished(wish, expected):
 def test_a_song_of_one_candidate_is_the_best_of_each_window():
     attempts = _attempts(3, 5)
     found = selection.of_take(
-        _melody(5), list(attempts.tokens_ANLP), attempts.total_AN, attempts.coverage_AN, PlayOptions()
+        _melody(5), list(attempts.tokens_ANLP), attempts.total_AN, attempts.coverage_AN, PlayOptions(), PARTS
     )
     assert (found == attempts.total_AN.argmax(0)).all()

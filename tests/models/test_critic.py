@@ -60,3 +60,21 @@ def test_columns_are_features_by_name():
 def test_a_tree_without_questions_is_refused():
     with pytest.raises(ConfigError, match="depth"):
         CriticConfig(depth=0)
+
+
+def test_drums_are_judged_without_their_bass():
+    config = CriticConfig(trees=2, depth=3, features=measures.NAMES, drum_trees=5, drum_features=measures.OF_DRUMS)
+    random = np.random.default_rng(0)
+    shapes = critic.shapes(config)["drums"]
+    of_drums = {name: random.normal(size=shape) for name, shape in shapes.items()}
+    of_drums["feature"] = random.integers(0, len(measures.OF_DRUMS), shapes["feature"])
+    many = windows(6)
+    score_N = critic.score_drums(config, {"drums": of_drums}, many)
+    assert len(set(score_N)) > 1
+    many[:, :, 1] = 0
+    np.testing.assert_array_equal(critic.score_drums(config, {"drums": of_drums}, many), score_N)
+
+
+def test_fewer_than_no_drum_trees_are_refused():
+    with pytest.raises(ConfigError, match="drum_trees"):
+        CriticConfig(drum_trees=-1)

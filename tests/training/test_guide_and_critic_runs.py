@@ -14,7 +14,20 @@ from jaxaccomp.weights import checkpoint
 
 GUIDE = ["--steps", "2", "--batch-size", "8", "--log-every", "1", "--evaluate-windows", "8"]
 GUIDE += ["--harmony-sizes", "6", "--rhythm-sizes", "5"]
-CRITIC = ["--steps", "6", "--windows", "12", "--real-windows", "40", "--candidates", "2", "--batch-size", "8"]
+CRITIC = [
+    "--steps",
+    "6",
+    "--drum-steps",
+    "4",
+    "--windows",
+    "12",
+    "--real-windows",
+    "40",
+    "--candidates",
+    "2",
+    "--batch-size",
+    "8",
+]
 CRITIC += ["--depth", "2", "--log-every", "2"]
 
 
@@ -48,10 +61,12 @@ def test_a_guide_is_added_and_nothing_else_changes(guided, tiny_checkpoint):
 def test_a_critic_is_added_and_says_what_it_was_fitted_on(judged, guided):
     workdir, _ = judged
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10]
     config, params = checkpoint.load(workdir / "checkpoint")
     assert (config.critic.trees, config.critic.depth, config.critic.features) == (6, 2, critics.FEATURES)
     assert params["critic"]["value"].shape == (6, 4)
+    assert (config.critic.drum_trees, config.critic.drum_features) == (4, critics.DRUM_FEATURES)
+    assert params["critic"]["drums"]["value"].shape == (4, 4)
     settings = json.loads((workdir / "config.json").read_text())
     assert settings["checkpoint"] == checkpoint.fingerprint(guided / "checkpoint")
 
