@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxaccomp.arrays import FIRST_NOTE_ON, PARTS
+from jaxaccomp.arrays import PARTS
 from jaxaccomp.config import MusicVAEConfig
-from jaxaccomp.models import musicvae
+from jaxaccomp.evaluation.batching import in_batches
+from jaxaccomp.models import hits, musicvae
 from jaxaccomp.models.musicvae import MusicVAE
 
 
@@ -20,10 +21,9 @@ class Likelihood(NamedTuple):
 
     Attributes:
         nll_N: negative log-likelihood of the window's 256 tokens, in nats.
-        right_N: tokens that were the likeliest.
-        onsets_N: tokens that begin something: a note, or any drum.
-        onsets_right_N: those of them that were the likeliest. "Nothing ever happens" is right most of the time, and
-            never here.
+        right_N: tokens that were the likeliest; for these three see `Hits`.
+        onsets_N: tokens that begin something.
+        onsets_right_N: those of them that were the likeliest.
     """
 
     nll_N: Float[np.ndarray, " N"]
@@ -56,21 +56,8 @@ def teacher_forced(
         By part.
     """
     score = _scorer(config, tuple(parts), dtype)
-    rows = []
-    for first in range(0, len(tokens_NLP), batch_size):
-        count = min(batch_size, len(tokens_NLP) - first)
-        index_B = np.minimum(np.arange(first, first + batch_size), len(tokens_NLP) - 1)
-        scored = score(params, tokens_NLP[index_B].astype(np.int32), z_NZ[index_B].astype(np.float32))
-        rows.append(jax.tree.map(lambda array_B, n=count: np.asarray(array_B)[:n], scored))
-    return {
-        part: Likelihood(*(np.concatenate(column) for column in zip(*(row[part] for row in rows), strict=True)))
-        for part in parts
-    }
-
-
-def onset_mask(part: str, tokens: Int[Any, "*shape"]) -> Any:
-    """Which tokens of a part begin a note, or hit any drum."""
-    return tokens > 0 if part == "drums" else tokens >= FIRST_NOTE_ON
+    rows = tokens_NLP.astype(np.int32), z_NZ.astype(np.float32)
+    return in_batches(lambda *batch: score(params, *batch), batch_size, *rows)
 
 
 @lru_cache(maxsize=8)
@@ -78,15 +65,13 @@ def _scorer(config: MusicVAEConfig, parts: tuple[str, ...], dtype: Any) -> Any:
     model = MusicVAE(config, dtype)
 
     @jax.jit
-    def score(params: Any, tokens_BLP: Array, z_BZ: Array) -> dict[str, tuple[Array, ...]]:
+    def score(params: Any, tokens_BLP: Array, z_BZ: Array) -> dict[str, Likelihood]:
         logits = model.apply({"params": params}, tokens_BLP, z_BZ, parts, method="logits")
         scored = {}
         for part in parts:
             tokens_BL = tokens_BLP[:, :, PARTS.index(part)]
-            right_BL = jnp.argmax(logits[part], axis=-1) == tokens_BL
-            onset_BL = onset_mask(part, tokens_BL)
-            nll_BL = musicvae.nll_BL(logits[part], tokens_BL)
-            scored[part] = nll_BL.sum(1), right_BL.sum(1), onset_BL.sum(1), (right_BL & onset_BL).sum(1)
+            found = hits.count(part, jnp.argmax(logits[part], axis=-1), tokens_BL)
+            scored[part] = Likelihood(musicvae.nll_BL(logits[part], tokens_BL).sum(1), *found)
         return scored
 
     return score

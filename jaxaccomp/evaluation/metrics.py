@@ -14,7 +14,7 @@ and floors:
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -26,6 +26,7 @@ from jaxaccomp.arrays import BAND, STEPS
 from jaxaccomp.config import ModelConfig, SurrogateConfig
 from jaxaccomp.errors import DatasetError
 from jaxaccomp.evaluation import accompanied, agreement, likelihood, performance
+from jaxaccomp.evaluation.batching import in_batches
 from jaxaccomp.evaluation.code_length import code_length
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.evaluation.likelihood import Likelihood
@@ -132,7 +133,7 @@ def evaluate(
 
 def encoder(params: Mapping[str, Any], batch_size: int = 64) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
     """What `heldout.read` needs to read windows: means and standard deviations by a checkpoint's MusicVAE."""
-    return lambda tokens_NLP: _batched(_ENCODE, params["musicvae"], batch_size, tokens_NLP)
+    return lambda tokens_NLP: _encoded(params, tokens_NLP, batch_size)
 
 
 def work(heldout: Heldout, settings: Settings, has_surrogate: bool, ways: int = 1) -> int:
@@ -147,7 +148,7 @@ def _surrogate(config: ModelConfig, params: Mapping[str, Any], heldout: Heldout,
     if config.surrogate is None or params.get("surrogate") is None:
         return None
     guess = _guesser(config.surrogate)
-    return Posterior(*_batched(guess, params["surrogate"], batch_size, heldout.tokens_NLP[:, :, 0]))
+    return in_batches(partial(guess, params["surrogate"]), batch_size, heldout.tokens_NLP[:, :, 0])
 
 
 def _same_encoder(config: ModelConfig, params: Mapping[str, Any], heldout: Heldout, batch_size: int) -> bool:
@@ -156,12 +157,16 @@ def _same_encoder(config: ModelConfig, params: Mapping[str, Any], heldout: Heldo
     The parameters may have been rounded since, so that the means are near rather than equal.
     """
     first = slice(batch_size)
-    mean_NZ, _ = _batched(_ENCODE, params["musicvae"], batch_size, heldout.tokens_NLP[first])
+    mean_NZ, _ = _encoded(params, heldout.tokens_NLP[first], batch_size)
     off = np.sqrt(np.mean((mean_NZ - heldout.mean_NZ[first]) ** 2))
     return bool(off <= 0.1 * np.sqrt(np.mean(mean_NZ**2)) + 1e-6)
 
 
 _ENCODE = jax.jit(musicvae.encode)
+
+
+def _encoded(params: Mapping[str, Any], tokens_NLP: np.ndarray, batch_size: int) -> Posterior:
+    return in_batches(partial(_ENCODE, params["musicvae"]), batch_size, tokens_NLP)
 
 
 @lru_cache(maxsize=8)
@@ -316,16 +321,6 @@ def _sweep(band: Band, heldout: Heldout, guess: Posterior | None, settings: Sett
             }
         )
     return rows
-
-
-def _batched(function: Callable[..., Any], params: Any, batch_size: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Applies a function of a batch to any number of rows; the last batch is filled up, and what fills it dropped."""
-    pieces = []
-    for first in range(0, len(rows), batch_size):
-        index_B = np.minimum(np.arange(first, first + batch_size), len(rows) - 1)
-        count = min(batch_size, len(rows) - first)
-        pieces.append([np.asarray(array)[:count] for array in function(params, jnp.asarray(rows[index_B]))])
-    return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
 
 
 def _ratio(part: Any, whole: Any) -> float | None:

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxaccomp.arrays import BAND, PARTS
+from jaxaccomp.arrays import BAND, PARTS, STEPS
 from jaxaccomp.config import MusicVAEConfig
-from jaxaccomp.evaluation import likelihood, musicality
+from jaxaccomp.evaluation import musicality
 from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.generate import sampler
+from jaxaccomp.models import hits
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,13 @@ def compare(
 
 def reconstruction(band: Band, heldout: Heldout) -> dict[str, Any]:
     """What argmax decoding of the encoder's mean gets right: of all tokens, and of those that begin something."""
-    real_NLP = heldout.tokens_NLP
-    right_NLP = band.decode(heldout.mean_NZ, (0.0,) * len(PARTS), PARTS) == real_NLP
+    found_NLP = band.decode(heldout.mean_NZ, (0.0,) * len(PARTS), PARTS)
     accuracy, onset_accuracy = {}, {}
     for number, part in enumerate(PARTS):
-        right_NL = right_NLP[:, :, number]
-        onset_NL = likelihood.onset_mask(part, real_NLP[:, :, number])
-        accuracy[part] = float(right_NL.mean())
-        onset_accuracy[part] = float(right_NL[onset_NL].mean()) if onset_NL.any() else None
+        found = hits.count(part, found_NLP[:, :, number], heldout.tokens_NLP[:, :, number])
+        accuracy[part] = float(found.right_N.mean() / STEPS)
+        onsets = found.onsets_N.sum()
+        onset_accuracy[part] = float(found.onsets_right_N.sum() / onsets) if onsets else None
     return {"accuracy": accuracy, "onset_accuracy": onset_accuracy}
 
 

@@ -15,7 +15,16 @@ from jaxaccomp.arrays import NO_TOKEN, PARTS
 from jaxaccomp.config import ModelConfig
 from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.models.musicvae import Posterior
-from jaxaccomp.training.objectives.base import BIT, accuracies, hits, kept_tokens, nll_BP
+from jaxaccomp.training.objectives.base import (
+    BIT,
+    ModelObjective,
+    accuracies,
+    hits,
+    kept_tokens,
+    nll_BP,
+    normal_BZ,
+    subkeys,
+)
 from jaxaccomp.training.objectives.surrogate import posterior_divergence_B
 from jaxaccomp.training.optimizer import musicvae_rates, surrogate_rates
 from jaxaccomp.training.recipe import JointRecipe
@@ -29,7 +38,7 @@ def measuring_noise_BZ(tokens_BLP: Int[Array, "B L P"], latent_size: int) -> Flo
     weights_LP = jax.random.bits(jax.random.key(Z_SEED), tokens_BLP.shape[1:], jnp.uint32)
     digest_B = jnp.sum(tokens_BLP.astype(jnp.uint32) * weights_LP, axis=(1, 2), dtype=jnp.uint32)
     keys_B = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(Z_SEED + 1), digest_B)
-    return jax.vmap(lambda key: jax.random.normal(key, (latent_size,)))(keys_B)
+    return normal_BZ(keys_B, latent_size)
 
 
 def unit_mask_BH(keys_B: Key[Array, " B"], place: int, units: int, rate: float) -> Float[Array, "B H"]:
@@ -51,23 +60,18 @@ def known_BP(tokens_BLP: Int[Array, "B L P"]) -> Bool[Array, "B P"]:
     return tokens_BLP[:, 0] != NO_TOKEN
 
 
-class JointObjective:
+class JointObjective(ModelObjective):
     """MusicVAE and surrogate from scratch, or from given parameters; both are trained and exported.
 
     A window may lack its melody and bass (`NO_TOKEN`): then encoder and surrogate are told nothing of them, their
     likelihood does not count, and what the window teaches is drums.
     """
 
-    def __init__(self, config: ModelConfig, recipe: JointRecipe, start: Any = None):
-        self.config = config
-        self.recipe = recipe
-        self._start = start
-        self._dtype = None if recipe.precision == "float32" else jnp.dtype(recipe.precision)
+    config: ModelConfig
+    recipe: JointRecipe
 
-    def initial(self, key: Key[Array, ""]) -> Any:
-        """New parameters of both models, or the given ones."""
-        if self._start is not None:
-            return self._start
+    def new(self, key: Key[Array, ""]) -> Any:
+        """New parameters of both models."""
         vae = jax.jit(musicvae.initialize, static_argnums=0)(self.config.musicvae, jax.random.fold_in(key, 0))
         guess = jax.jit(surrogate.initialize, static_argnums=0)(self.config.surrogate, jax.random.fold_in(key, 1))
         return {"musicvae": vae, "surrogate": guess}
@@ -89,18 +93,15 @@ class JointObjective:
         """NLL of the trio at a draw of z + beta KL(q ‖ s) + prior_beta max(KL(q ‖ N(0, I)) - free bits, 0)."""
         del frozen
         recipe, vae, tokens_BLP = self.recipe, params["musicvae"], batch["tokens"]
-        hide_B, noise_B, silence_B, veil_B, mute_B = (
-            jax.vmap(lambda key, n=n: jax.random.fold_in(key, n))(keys_B) for n in range(5)
-        )
+        hide_B, noise_B, silence_B, veil_B, mute_B = subkeys(keys_B, 5)
         posterior = self._encode(vae, tokens_BLP, veil_B, mute_B)
         guess = surrogate.encode(params["surrogate"], tokens_BLP[..., 0], dtype=self._dtype)
-        eps_BZ = jax.vmap(lambda key: jax.random.normal(key, posterior.mean_BZ.shape[1:]))(noise_B)
-        z_BZ = posterior.mean_BZ + posterior.scale_BZ * eps_BZ
+        z_BZ = posterior.mean_BZ + posterior.scale_BZ * normal_BZ(noise_B, posterior.mean_BZ.shape[1])
         logits = musicvae.logits(
             vae,
             tokens_BLP,
             z_BZ,
-            kept_BLP=kept_tokens(hide_B, recipe.token_dropout) if any(recipe.token_dropout) else None,
+            kept_BLP=kept_tokens(hide_B, recipe.token_dropout),
             unit_masks=self._unit_masks(silence_B),
             dtype=self._dtype,
         )
@@ -136,8 +137,8 @@ class JointObjective:
     def _encode(self, vae: Any, tokens_BLP: Array, veil_B: Key[Array, " B"], mute_B: Key[Array, " B"]) -> Posterior:
         """The encoder's posterior, some tokens hidden from it and some of its last outputs silenced."""
         recipe, mask_BX = self.recipe, None
-        if any(recipe.encoder_token_dropout):
-            kept_BLP = kept_tokens(veil_B, recipe.encoder_token_dropout)
+        kept_BLP = kept_tokens(veil_B, recipe.encoder_token_dropout)
+        if kept_BLP is not None:
             tokens_BLP = jnp.where(kept_BLP, tokens_BLP, NO_TOKEN)
         if recipe.encoder_unit_dropout:
             units = 2 * self.config.musicvae.encoder_sizes[-1]

@@ -10,7 +10,7 @@ from jaxaccomp.arrays import BAND, FIRST_NOTE_ON, PARTS, VOCABULARY
 from jaxaccomp.config import ModelConfig
 from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.models.musicvae import Posterior, posterior_divergence_B
-from jaxaccomp.training.objectives.base import kept_tokens, nll_BP
+from jaxaccomp.training.objectives.base import ModelObjective, kept_tokens, nll_BP, normal_BZ, subkeys
 from jaxaccomp.training.optimizer import surrogate_rates
 from jaxaccomp.training.recipe import SurrogateRecipe
 
@@ -32,7 +32,7 @@ def transpose(
     return jnp.concatenate([moved_BLK, tokens_BLP[..., 2:]], axis=-1)
 
 
-class SurrogateObjective:
+class SurrogateObjective(ModelObjective):
     """The surrogate encoder of a trained MusicVAE, whose parameters are the frozen ones.
 
     A guess that is only near the encoder's mean shrinks towards 0, where a decoder plays next to nothing. So the guess
@@ -41,16 +41,11 @@ class SurrogateObjective:
     makes what is drawn play less.
     """
 
-    def __init__(self, config: ModelConfig, recipe: SurrogateRecipe, start: Any = None):
-        self.config = config
-        self.recipe = recipe
-        self._start = start
-        self._dtype = None if recipe.precision == "float32" else jnp.dtype(recipe.precision)
+    config: ModelConfig
+    recipe: SurrogateRecipe
 
-    def initial(self, key: Key[Array, ""]) -> Any:
-        """New parameters, or the given ones."""
-        if self._start is not None:
-            return self._start
+    def new(self, key: Key[Array, ""]) -> Any:
+        """New parameters."""
         return jax.jit(surrogate.initialize, static_argnums=0)(self.config.surrogate, key)
 
     def rates(self, params: Any) -> Any:
@@ -60,9 +55,7 @@ class SurrogateObjective:
     def loss(self, params, frozen, batch, keys_B, step):
         """Distance from the encoder's posterior, and from some step on the decoder's surprise at the real band."""
         recipe = self.recipe
-        shift_B, spread_B, noise_B, hide_B = (
-            jax.vmap(lambda key, n=n: jax.random.fold_in(key, n))(keys_B) for n in range(4)
-        )
+        shift_B, spread_B, noise_B, hide_B = subkeys(keys_B, 4)
         tokens_BLP = jnp.stack([batch[part] for part in PARTS], axis=-1)
         target = Posterior(batch["mean"], batch["scale"])
         if recipe.lowest_shift or recipe.highest_shift:
@@ -78,8 +71,8 @@ class SurrogateObjective:
         if recipe.decoder_weight:
             # Half of the windows are judged by their mean, the others by something between it and a full draw.
             spread_B = jax.vmap(lambda key: jnp.maximum(jax.random.uniform(key, minval=-1.0), 0.0))(spread_B)
-            eps_BZ = jax.vmap(lambda key: jax.random.normal(key, target.mean_BZ.shape[1:]))(noise_B)
-            kept_BLP = kept_tokens(hide_B, recipe.token_dropout) if any(recipe.token_dropout) else None
+            eps_BZ = normal_BZ(noise_B, target.mean_BZ.shape[1])
+            kept_BLP = kept_tokens(hide_B, recipe.token_dropout)
 
             def surprise(guess: Posterior) -> Float[Array, " P"]:
                 z_BZ = guess.mean_BZ + spread_B[:, None] * guess.scale_BZ * eps_BZ

@@ -11,7 +11,17 @@ from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.models import musicvae
 from jaxaccomp.models.lstm import AnyArray
 from jaxaccomp.models.musicvae import MusicVAE
-from jaxaccomp.training.objectives.base import BIT, Metrics, accuracies, hits, kept_tokens, nll_BP
+from jaxaccomp.training.objectives.base import (
+    BIT,
+    Metrics,
+    ModelObjective,
+    accuracies,
+    hits,
+    kept_tokens,
+    nll_BP,
+    normal_BZ,
+    subkeys,
+)
 from jaxaccomp.training.optimizer import musicvae_rates
 from jaxaccomp.training.recipe import VAERecipe
 
@@ -70,19 +80,14 @@ def beta_at(step: Any, recipe: VAERecipe) -> Any:
     return recipe.beta * jnp.clip(jnp.asarray(step, jnp.float32) / max(recipe.beta_warmup, 1), 0.0, 1.0)
 
 
-class VAEObjective:
+class VAEObjective(ModelObjective):
     """MusicVAE from scratch, or from given parameters."""
 
-    def __init__(self, config: MusicVAEConfig, recipe: VAERecipe, start: Any = None):
-        self.config = config
-        self.recipe = recipe
-        self._start = start
-        self._dtype = None if recipe.precision == "float32" else jnp.dtype(recipe.precision)
+    config: MusicVAEConfig
+    recipe: VAERecipe
 
-    def initial(self, key: Key[Array, ""]) -> Any:
-        """New parameters, or the given ones."""
-        if self._start is not None:
-            return self._start
+    def new(self, key: Key[Array, ""]) -> Any:
+        """New parameters."""
         return jax.jit(musicvae.initialize, static_argnums=0)(self.config, key)
 
     def rates(self, params: Any) -> Any:
@@ -94,17 +99,15 @@ class VAEObjective:
         del frozen
         recipe = self.recipe
         tokens_BLP = batch["tokens"]
-        hide_B, noise_B = (jax.vmap(lambda key, n=n: jax.random.fold_in(key, n))(keys_B) for n in range(2))
-        kept_BLP = kept_tokens(hide_B, recipe.token_dropout) if any(recipe.token_dropout) else None
-        eps_BZ = jax.vmap(lambda key: jax.random.normal(key, (self.config.latent_size,)))(noise_B)
+        hide_B, noise_B = subkeys(keys_B, 2)
         return vae_loss(
             self.config,
             params,
             tokens_BLP,
-            eps_BZ,
+            normal_BZ(noise_B, self.config.latent_size),
             beta=beta_at(step, recipe),
             free_bits=recipe.free_bits,
-            kept_BLP=kept_BLP,
+            kept_BLP=kept_tokens(hide_B, recipe.token_dropout),
             dtype=self._dtype,
         )
 
