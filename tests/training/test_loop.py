@@ -1,5 +1,6 @@
 """What must come out the same: any number of devices and processes, accumulation, death and resurrection."""
 
+import functools
 import json
 import os
 import signal
@@ -52,13 +53,27 @@ def start(*arguments: object, devices: int = 2, **environment: str) -> subproces
 
 
 @pytest.fixture(scope="module")
-def straight(windows_folder, tmp_path_factory) -> Path:
-    """20 steps on 2 devices, without a break."""
-    workdir = tmp_path_factory.mktemp("straight")
-    outcome = runner.run(windows_folder, workdir)
-    assert outcome.step == 20
-    assert not outcome.stopped
-    return workdir
+def straight_of(windows_folder, tmp_path_factory):
+    """By objective: 20 steps on 2 devices, without a break."""
+
+    @functools.cache
+    def run(objective: str) -> Path:
+        workdir = tmp_path_factory.mktemp("straight")
+        outcome = runner.run(windows_folder, workdir, objective=objective)
+        assert outcome.step == 20
+        assert not outcome.stopped
+        return workdir
+
+    return run
+
+
+@pytest.fixture
+def straight(straight_of) -> Path:
+    """Of MusicVAE alone."""
+    return straight_of("vae")
+
+
+of_each_objective = pytest.mark.parametrize("objective", ["vae", "joint"])
 
 
 @pytest.mark.slow
@@ -76,9 +91,23 @@ def test_it_tells(straight):
 
 
 @pytest.mark.slow
-def test_one_device_is_two(straight, windows_folder, tmp_path):
-    runner.run(windows_folder, tmp_path, devices=1)
-    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
+@of_each_objective
+def test_one_device_is_two(objective, straight_of, windows_folder, tmp_path):
+    runner.run(windows_folder, tmp_path, devices=1, objective=objective)
+    np.testing.assert_allclose(losses(tmp_path), losses(straight_of(objective)), rtol=1e-5)
+    one, two = (
+        next(line for line in metrics_log.read(workdir / "metrics.jsonl") if "validation" in line)
+        for workdir in (tmp_path, straight_of(objective))
+    )
+    assert one["validation"] == pytest.approx(two["validation"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_one_device_is_two_with_every_variation_of_joint_windows(windows_folder, tmp_path):
+    varied = {"drum_windows": 0.3, "bass_octave": 0.3, "half_time": 0.2, "steps": 6}
+    for devices in (1, 2):
+        runner.run(windows_folder, tmp_path / str(devices), devices=devices, objective="joint", **varied)
+    np.testing.assert_allclose(losses(tmp_path / "1"), losses(tmp_path / "2"), rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -109,16 +138,14 @@ def test_eight_devices_resume_on_one(straight, windows_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_of_four_devices_are_one_of_two(straight, windows_folder, tmp_path):
+@of_each_objective
+def test_two_processes_of_four_devices_are_one_of_two(objective, straight_of, windows_folder, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     processes = [
         start(
-            windows_folder,
-            tmp_path,
-            20,
-            8,
+            *(windows_folder, tmp_path, 20, 8, 0, objective),
             devices=4,
             JAX_COORDINATOR_ADDRESS=address,
             JAX_NUM_PROCESSES="2",
@@ -129,11 +156,12 @@ def test_two_processes_of_four_devices_are_one_of_two(straight, windows_folder, 
     for process in processes:
         _, said = process.communicate(timeout=500)
         assert process.returncode == 0, said
-    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path), losses(straight_of(objective)), rtol=1e-5)
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_resumes(straight, windows_folder, tmp_path, monkeypatch):
+@of_each_objective
+def test_sigterm_saves_and_resumes(objective, straight_of, windows_folder, tmp_path, monkeypatch):
     advance = metrics_log.MetricsLog.advance
 
     def interrupted(self, step):
@@ -143,13 +171,13 @@ def test_sigterm_saves_and_resumes(straight, windows_folder, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(metrics_log.MetricsLog, "advance", interrupted)
-        outcome = runner.run(windows_folder, tmp_path)
+        outcome = runner.run(windows_folder, tmp_path, objective=objective)
     assert outcome.stopped
     assert (
         outcome.step == len(losses(tmp_path)) == 10
     )  # told while step 8 ran: 9 carries the wish, which is read while 10 runs
-    assert not runner.run(windows_folder, tmp_path).stopped
-    assert_equal(tmp_path, straight)
+    assert not runner.run(windows_folder, tmp_path, objective=objective).stopped
+    assert_equal(tmp_path, straight_of(objective))
 
 
 def test_nan_stops_with_step_and_windows(windows_folder, tmp_path):
