@@ -132,15 +132,35 @@ class CriticConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CorrelationConfig:
+    """Size of the correlation of a surrogate's errors."""
+
+    latent_size: int = setting(512, "size of the latent z")
+
+    def __post_init__(self) -> None:
+        _settle_latent(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What a checkpoint holds: a MusicVAE and, once trained, its surrogate, the guide of its bass and its critic."""
+    """What a checkpoint holds: a MusicVAE and, once trained, its surrogate, the guide of its bass and its critic.
+
+    `correlation` tells how the surrogate's errors go together; without it each dimension is drawn for itself.
+    """
 
     musicvae: MusicVAEConfig
     surrogate: SurrogateConfig | None = None
     guide: GuideConfig | None = None
     critic: CriticConfig | None = None
+    correlation: CorrelationConfig | None = None
 
     def __post_init__(self) -> None:
+        if self.correlation is not None:
+            require(
+                self.correlation.latent_size == self.musicvae.latent_size,
+                f"the correlation's latent has {self.correlation.latent_size} dimensions, the MusicVAE's "
+                f"{self.musicvae.latent_size}; fit it again: train.py correlation",
+            )
         if self.surrogate is not None:
             require(
                 self.surrogate.latent_size == self.musicvae.latent_size,

@@ -1,11 +1,14 @@
 """How near the surrogate's posterior comes to the encoder's, latent by latent."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxaccomp.models.musicvae import Posterior, posterior_divergence_B
+from jaxaccomp.models import correlation
+from jaxaccomp.models.musicvae import Posterior
 
 Latents = Float[np.ndarray, "N Z"]
 
@@ -31,10 +34,16 @@ def cosine(guess_NZ: Latents, mean_NZ: Latents) -> float | None:
     return float(((guess_NZ * mean_NZ).sum(1)[counts_N] / norm_N[counts_N]).mean()) if counts_N.any() else None
 
 
-def divergence(mean_NZ: Latents, scale_NZ: Latents, guess_NZ: Latents, guess_scale_NZ: Latents) -> float:
-    """Mean KL(encoder ‖ surrogate), in nats, summed over dimensions."""
+def divergence(
+    mean_NZ: Latents,
+    scale_NZ: Latents,
+    guess_NZ: Latents,
+    guess_scale_NZ: Latents,
+    correlated: Mapping[str, Any] | None = None,
+) -> float:
+    """Mean KL(encoder ‖ surrogate), in nats, summed over dimensions; the surrogate's may be correlated."""
     target, guess = Posterior(mean_NZ, scale_NZ), Posterior(guess_NZ, guess_scale_NZ)
-    return float(posterior_divergence_B(target, guess).mean())
+    return float(correlation.divergence_B(correlated, target, guess).mean())
 
 
 def calibration(

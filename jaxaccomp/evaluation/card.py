@@ -163,6 +163,8 @@ def _model_lines(model: Model) -> str:
         lines.append(
             f"* guide: pitch class expert {_sizes(guide.harmony_sizes)}, onset expert {_sizes(guide.rhythm_sizes)}"
         )
+    if model.config.correlation is not None:
+        lines.append("* correlation of the surrogate's errors, for its draws")
     if model.config.critic is not None:
         critic = model.config.critic
         lines.append(f"* critic: {critic.trees} trees of depth {critic.depth} over {len(critic.features)} features")

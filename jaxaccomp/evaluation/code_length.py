@@ -26,6 +26,7 @@ def code_length(
     seed: int = 0,
     batch_size: int = 64,
     dtype: Any = None,
+    correlation: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Nats a window, means over windows.
 
@@ -38,6 +39,7 @@ def code_length(
         seed: of the draws of z, one for each window.
         batch_size: windows decoded at once.
         dtype: what the decoders' products are rounded to; None keeps float32.
+        correlation: parameters of `models.correlation`, if the surrogate has them.
 
     Returns:
         `bass` and `drums`, their NLL at a draw from the encoder's posterior; `kl_to_surrogate`; and `total`.
@@ -46,5 +48,5 @@ def code_length(
     z_NZ = posterior.mean_BZ + posterior.scale_BZ * noise_NZ
     scored = likelihood.teacher_forced(config, params, tokens_NLP, z_NZ, BAND, batch_size, dtype)
     parts = {part: float(scored[part].nll_N.mean(dtype=np.float64)) for part in BAND}
-    divergence = agreement.divergence(*posterior, *guess)
+    divergence = agreement.divergence(*posterior, *guess, correlation)
     return {**parts, "kl_to_surrogate": divergence, "total": sum(parts.values()) + divergence}

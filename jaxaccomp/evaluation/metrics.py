@@ -32,7 +32,7 @@ from jaxaccomp.evaluation.heldout import Heldout
 from jaxaccomp.evaluation.likelihood import Likelihood
 from jaxaccomp.evaluation.performance import Band
 from jaxaccomp.generate.options import PlayOptions, resolve_temperature
-from jaxaccomp.models import musicvae
+from jaxaccomp.models import correlation, musicvae
 from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.models.surrogate import SurrogateEncoder
 
@@ -102,14 +102,17 @@ def evaluate(
         )
     progress = progress or (lambda windows: None)
     guess = _surrogate(config, params, heldout, settings.batch_size)
-    latents = _latents(heldout, guess, settings.seed, settings.spreads[0])
+    correlated = params.get("correlation")
+    latents = _latents(heldout, guess, settings.seed, settings.spreads[0], correlated)
     report = {
         "windows": len(heldout),
         "windows_available": heldout.available,
         "songs": len(np.unique(heldout.song_N)),
         "latents_are_this_encoders": _same_encoder(config, params, heldout, settings.batch_size),
         **_likelihoods(config, params, heldout, latents, settings, progress),
-        "latent": _agreement(heldout, guess, config.surrogate is not None and config.surrogate.predict_scale),
+        "latent": _agreement(
+            heldout, guess, config.surrogate is not None and config.surrogate.predict_scale, correlated
+        ),
         "code_length": _code_length(config, params, heldout, guess, settings, progress),
     }
     rows = heldout.spread(settings.samples)
@@ -122,7 +125,7 @@ def evaluate(
         "spread": settings.spreads[0],
         "reconstruction": performance.reconstruction(band, some),
         **performance.compare(band, some, some_latents, settings.temperatures[0]),
-        "sweep": _sweep(band, some, some_guess, settings),
+        "sweep": _sweep(band, some, some_guess, settings, correlated),
     }
     report["accompanied"] = guess and accompanied.report(
         config, params, some, seed=settings.seed, batch_size=settings.batch_size, progress=progress
@@ -179,7 +182,9 @@ def _full_lengths(melody_BL: Array) -> Array:
     return jnp.full(len(melody_BL), STEPS, jnp.int32)
 
 
-def _latents(heldout: Heldout, guess: Posterior | None, seed: int, spread: float) -> dict[str, np.ndarray | None]:
+def _latents(
+    heldout: Heldout, guess: Posterior | None, seed: int, spread: float, correlated: Mapping[str, Any] | None
+) -> dict[str, np.ndarray | None]:
     """Z of each source; None where it has none."""
     random = np.random.default_rng([seed, 2])
     noise_NZ = random.standard_normal(heldout.mean_NZ.shape, np.float32)
@@ -187,7 +192,9 @@ def _latents(heldout: Heldout, guess: Posterior | None, seed: int, spread: float
     return {
         "encoder": heldout.mean_NZ,
         "surrogate": None if guess is None else guess.mean_BZ,
-        "surrogate_sample": None if guess is None else guess.mean_BZ + spread * guess.scale_BZ * noise_NZ,
+        "surrogate_sample": None
+        if guess is None
+        else guess.mean_BZ + spread * guess.scale_BZ * correlation.correlate(correlated, noise_NZ),
         "prior_mean": np.zeros_like(heldout.mean_NZ),
         "prior_sample": noise_NZ,
         "shuffled": None if strangers_N is None else heldout.mean_NZ[strangers_N],
@@ -262,7 +269,9 @@ def _gap_closed(scored: Mapping[str, Any], song_N: np.ndarray, seed: int) -> dic
     return {"gap_closed": closed, "gap_closed_interval": interval}
 
 
-def _agreement(heldout: Heldout, guess: Posterior | None, has_scale: bool = True) -> dict[str, Any]:
+def _agreement(
+    heldout: Heldout, guess: Posterior | None, has_scale: bool = True, correlated: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     active_Z = agreement.active(heldout.mean_NZ)
     found: dict[str, Any] = {
         "size": len(active_Z),
@@ -281,7 +290,7 @@ def _agreement(heldout: Heldout, guess: Posterior | None, has_scale: bool = True
     )
     found |= {"r_squared": agreement.r_squared(guess_NA, mean_NA), "cosine": agreement.cosine(guess_NA, mean_NA)}
     if has_scale:
-        found["kl_to_surrogate"] = agreement.divergence(heldout.mean_NZ, heldout.scale_NZ, *guess)
+        found["kl_to_surrogate"] = agreement.divergence(heldout.mean_NZ, heldout.scale_NZ, *guess, correlated)
         found["calibration"] = agreement.calibration(mean_NA, scale_NA, guess_NA, guess_scale_NA)
     return found
 
@@ -298,19 +307,27 @@ def _code_length(
         return None
     posterior = Posterior(heldout.mean_NZ, heldout.scale_NZ)
     how = (settings.seed, settings.batch_size, settings.dtype)
-    found = code_length(config.musicvae, params["musicvae"], heldout.tokens_NLP, posterior, guess, *how)
+    found = code_length(
+        config.musicvae, params["musicvae"], heldout.tokens_NLP, posterior, guess, *how, params.get("correlation")
+    )
     progress(len(heldout))
     return found
 
 
-def _sweep(band: Band, heldout: Heldout, guess: Posterior | None, settings: Settings) -> list[dict[str, Any]]:
+def _sweep(
+    band: Band,
+    heldout: Heldout,
+    guess: Posterior | None,
+    settings: Settings,
+    correlated: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
     """The surrogate's playing at every temperature and spread asked for, if more than one."""
     tried = [(temperature, spread) for temperature in settings.temperatures for spread in settings.spreads]
     if guess is None or len(tried) < 2:
         return []
     rows = []
     for temperature, spread in tried:
-        z_NZ = _latents(heldout, guess, settings.seed, spread)["surrogate_sample"]
+        z_NZ = _latents(heldout, guess, settings.seed, spread, correlated)["surrogate_sample"]
         trio_NLP = band.accompany(heldout.tokens_NLP[:, :, 0], z_NZ, temperature)
         rows.append(
             {

@@ -81,6 +81,7 @@ class Accompanist:
         self._conditions = Conditions(params, source)
         self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
         self._encode_melody = latents.MelodyEncoder(config.surrogate, params["surrogate"])
+        self._correlation = params.get("correlation")
 
     def accompany(
         self,
@@ -226,7 +227,7 @@ class Accompanist:
                 posterior = self._conditions.like(posterior, options, self._encode_melody)
         seed, spread = np.uint32(options.seed % 2**32), np.float32(options.spread)
         z_BZ, keys_B = blocks.in_blocks(
-            lambda *rows: latents.draw(seed, spread, *rows),
+            lambda *rows: latents.draw(seed, spread, self._correlation, *rows),
             *posterior,
             fingerprints_B2,
             windows_B,

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from jaxaccomp import runtime
 from jaxaccomp.config import SurrogateConfig
 from jaxaccomp.generate.decoding import blocks
+from jaxaccomp.models import correlation as correlations
 from jaxaccomp.models import lstm_scan, surrogate
 from jaxaccomp.models.musicvae import Posterior
 
@@ -60,6 +61,7 @@ def toward_prior(attempts_B: Int[np.ndarray, "B"], candidates: int = 1) -> Float
 def draw(
     seed: UInt32[Array, ""],
     spread: Float[Array, ""],
+    correlation: Mapping[str, Any] | None,
     mean_BZ: Float[Array, "B Z"],
     scale_BZ: Float[Array, "B Z"],
     fingerprints_B2: UInt32[Array, "B 2"],
@@ -76,6 +78,7 @@ def draw(
     Args:
         seed: of all random choices.
         spread: how many standard deviations the noise is worth.
+        correlation: parameters of `models.correlation`, if there are any.
         mean_BZ: of the posterior.
         scale_BZ: of the posterior.
         fingerprints_B2: of each row's song.
@@ -94,5 +97,8 @@ def draw(
 
     noise_BZ, keys_B = jax.vmap(draw_row)(fingerprints_B2, windows_B, variations_B, attempts_B)
     toward_prior_B1 = toward_prior_B[:, None]
+    if correlation is not None:  # the prior's dimensions are independent
+        joined_BZ = correlations.correlate(correlation, noise_BZ)
+        noise_BZ = joined_BZ + toward_prior_B1 * (noise_BZ - joined_BZ)
     wider_BZ = scale_BZ + toward_prior_B1 * (1 - scale_BZ)
     return (1 - toward_prior_B1) * mean_BZ + spread * wider_BZ * noise_BZ, keys_B

@@ -234,6 +234,20 @@ class CriticRecipe:
         require(0 < self.learning_rate <= 1, f"CriticRecipe.learning_rate must be in (0, 1], got {self.learning_rate}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorrelationRecipe:
+    """Settings of the fit of how a surrogate's errors go together."""
+
+    windows: int = setting(12_000, "windows of the training split that it is fitted on")
+    validation_windows: int = setting(2_000, "windows of the validation split that it is measured on")
+    batch_size: int = setting(64, "windows encoded at a time")
+    seed: int = setting(0, "number that the choice of windows derives from")
+
+    def __post_init__(self) -> None:
+        for field in ("windows", "validation_windows", "batch_size"):
+            require(getattr(self, field) > 0, f"CorrelationRecipe.{field} must be positive, got {getattr(self, field)}")
+
+
 SWOPE2020 = SurrogateRecipe(
     steps=10_000,
     batch_size=16,

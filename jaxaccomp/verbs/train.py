@@ -1,5 +1,7 @@
 """Train MusicVAE (`vae`), the `surrogate` that guesses its latent from melody, both (`joint`), a `guide` or a `critic`.
 
+`correlation` fits how the surrogate's errors go together, so that its draws do.
+
 WORKDIR keeps everything of a run: config.json, metrics.jsonl, tensorboard/, snapshots/ to resume from, and
 checkpoint/, the averaged weights that measured best, which `latents`, `evaluate` and infer.py take. The same command
 resumes; with another --steps the schedule is drawn anew. DIR may lie on a bucket: gs://… or s3://….
@@ -20,6 +22,7 @@ from jaxaccomp.config import PRESETS, GuideConfig, ModelConfig, MusicVAEConfig, 
 from jaxaccomp.errors import TrainingError, UsageError
 from jaxaccomp.training.recipe import (
     SURROGATE_PRESETS,
+    CorrelationRecipe,
     CriticRecipe,
     GuideRecipe,
     JointRecipe,
@@ -48,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_names(arguments)
     if arguments.objective == "vae":
-        recipe: Recipe | CriticRecipe = flags.build(VAERecipe, arguments, arguments.config)
+        recipe: Recipe | CriticRecipe | CorrelationRecipe = flags.build(VAERecipe, arguments, arguments.config)
+    elif arguments.objective == "correlation":
+        recipe = flags.build(CorrelationRecipe, arguments, arguments.config)
     elif arguments.objective == "critic":
         recipe = flags.build(CriticRecipe, arguments, arguments.config)
     elif arguments.objective == "guide":
@@ -72,8 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _dispatch(arguments, recipe)
 
 
-def _dispatch(arguments: argparse.Namespace, recipe: Recipe | CriticRecipe) -> int:
-    trainers = {"vae": _vae, "joint": _joint, "critic": _critic, "guide": _guide, "surrogate": _surrogate}
+def _dispatch(arguments: argparse.Namespace, recipe: Recipe | CriticRecipe | CorrelationRecipe) -> int:
+    trainers = {"vae": _vae, "joint": _joint, "correlation": _correlation, "critic": _critic, "guide": _guide}
+    trainers |= {"surrogate": _surrogate}
     return trainers[arguments.objective](arguments, recipe)
 
 
@@ -100,6 +106,18 @@ def _critic(arguments: argparse.Namespace, recipe: CriticRecipe) -> int:
 
     critic.run(arguments.checkpoint, arguments.data, arguments.run, recipe, dry_run=arguments.dry_run)
     print(arguments.run / "checkpoint")
+    return 0
+
+
+def _correlation(arguments: argparse.Namespace, recipe: CorrelationRecipe) -> int:
+    from jaxaccomp.training import correlation
+
+    plain, joined = correlation.run(
+        arguments.checkpoint, arguments.data, arguments.run, recipe, dry_run=arguments.dry_run
+    )
+    print(
+        f"{arguments.run / 'checkpoint'}: KL(encoder ‖ surrogate) of validation windows {plain:.2f} → {joined:.2f} nats"
+    )
     return 0
 
 
@@ -292,6 +310,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
         return
     kinds = {
         "vae": (MusicVAEConfig, VAERecipe),
+        "correlation": (CorrelationRecipe,),
         "critic": (CriticRecipe,),
         "guide": (GuideConfig, GuideRecipe),
         "joint": (MusicVAEConfig, JointRecipe),

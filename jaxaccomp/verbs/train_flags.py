@@ -8,6 +8,7 @@ from jaxaccomp.config import PRESETS, GuideConfig, MusicVAEConfig, SurrogateConf
 from jaxaccomp.training.recipe import (
     PRESET_ALIASES,
     SURROGATE_PRESETS,
+    CorrelationRecipe,
     CriticRecipe,
     GuideRecipe,
     JointRecipe,
@@ -19,7 +20,9 @@ from jaxaccomp.verbs import flags
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declares a subcommand for each objective, its flags from its settings."""
-    objectives = parser.add_subparsers(dest="objective", required=True, metavar="critic|guide|joint|surrogate|vae")
+    objectives = parser.add_subparsers(
+        dest="objective", required=True, metavar="correlation|critic|guide|joint|surrogate|vae"
+    )
     vae = objectives.add_parser("vae", help="train MusicVAE on a dataset of windows")
     _add_paths(vae, "dataset of trio windows, as `windows --out` wrote it")
     vae.add_argument(
@@ -59,6 +62,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add(joint, MusicVAEConfig, "sizes, over the checkpoint's or the preset's; the surrogate's are the encoder's")
     flags.add(joint, JointRecipe, "settings of the run")
+    correlation = objectives.add_parser(
+        "correlation", help="fit how the surrogate's errors go together, for better draws, on a dataset of windows"
+    )
+    _add_paths(correlation, "dataset of trio windows, as `windows --out` wrote it")
+    correlation.add_argument(
+        "--checkpoint",
+        default="trio-small",
+        metavar="NAME|DIR",
+        help="what it is added to; fit guide and critic after it, since they go by what is drawn (default: trio-small)",
+    )
+    flags.add(correlation, CorrelationRecipe, "settings of the fit")
     critic = objectives.add_parser(
         "critic", help="fit the critic that chooses among takes, on a dataset of windows and the checkpoint's own draws"
     )

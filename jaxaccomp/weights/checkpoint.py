@@ -30,14 +30,14 @@ import jaxaccomp
 from jaxaccomp.arrays import Params
 from jaxaccomp.config import ModelConfig, MusicVAEConfig, from_json, require, to_json
 from jaxaccomp.errors import CheckpointError, ConfigError
-from jaxaccomp.models import critic, guide, musicvae, surrogate
+from jaxaccomp.models import correlation, critic, guide, musicvae, surrogate
 from jaxaccomp.weights import allocator, fetched
 
 FORMAT_VERSION = 1
 """Version of the folder's layout and of config.json; raised when an older program could misread a newer folder."""
 DEFAULT = "trio-small"
 """Name of the checkpoint that ships."""
-OPTIONAL = ("guide", "critic")
+OPTIONAL = ("guide", "critic", "correlation")
 """Entries beside `musicvae` and `surrogate`, absent from configuration and parameters where there are none."""
 RECORD = "config.json"
 ARRAYS = "arrays"
@@ -259,6 +259,8 @@ def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         models["guide"] = guide.shapes(config.guide)
     if config.critic is not None:
         models["critic"] = critic.shapes(config.critic)
+    if config.correlation is not None:
+        models["correlation"] = correlation.shapes(config.correlation)
     return flatten_dict(models, sep="/")
 
 
