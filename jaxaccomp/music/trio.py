@@ -268,9 +268,9 @@ def _padded(coverage: np.ndarray) -> np.ndarray:
     return padded
 
 
-def _covered(playing: np.ndarray) -> np.ndarray:
-    """Bars at which a window begins all of whose bars are played in."""
-    covered = np.concatenate([[0], np.cumsum(playing)])
+def _covered(sounding: np.ndarray) -> np.ndarray:
+    """Bars at which a window begins in all of whose bars there is sound."""
+    covered = np.concatenate([[0], np.cumsum(sounding)])
     return np.flatnonzero(covered[BARS:] - covered[:-BARS] == BARS)
 
 
