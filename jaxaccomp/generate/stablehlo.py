@@ -26,7 +26,7 @@ from jaxaccomp.arrays import PARTS, STEPS
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.generate import sampler
 from jaxaccomp.generate.decoding import steps
-from jaxaccomp.models import musicvae, surrogate
+from jaxaccomp.models import correlation, musicvae, surrogate
 from jaxaccomp.weights import checkpoint, export
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -45,6 +45,10 @@ _SIGNATURES = {
         "arguments": {"melody_BL": f"int32 [B, {STEPS}], melody tokens at each sixteenth"},
         "results": {"mean_BZ": "float32 [B, Z]", "scale_BZ": "float32 [B, Z], standard deviation"},
     },
+    "correlate": {
+        "arguments": {"noise_BZ": "float32 [B, Z], standard normal"},
+        "results": {"noise_BZ": "float32 [B, Z], correlated: z = mean + scale × it is a draw of the surrogate's"},
+    },
     "sample": {
         "arguments": {
             "z_BZ": "float32 [B, Z]",
@@ -57,7 +61,7 @@ _SIGNATURES = {
 
 
 def write(path_or_name: str | os.PathLike, out: Path) -> dict[str, int]:
-    """Writes a checkpoint's programs: a zip file of `encode`, `sample`, `surrogate` if there is one, and METADATA.
+    """Writes a checkpoint's programs: a zip file of `encode`, `sample`, METADATA, and `surrogate` and `correlate` if it has them.
 
     Args:
         path_or_name: of the checkpoint.
@@ -94,7 +98,7 @@ def programs(config: MusicVAEConfig, params: dict[str, Any], stored: Any = jnp.f
 
     Args:
         config: the MusicVAE's sizes.
-        params: `{"musicvae": …, "surrogate": … or None}`.
+        params: `{"musicvae": …, "surrogate": … or None}`, with `correlation` if there is one.
         stored: type in which the checkpoint keeps its arrays, and the programs theirs; they compute in float32.
     """
     batch = jax.export.symbolic_shape("B")[0]
@@ -136,6 +140,13 @@ def programs(config: MusicVAEConfig, params: dict[str, Any], stored: Any = jnp.f
             return tuple(surrogate.encode(_exact(guesser), melody_BL))
 
         found["surrogate"] = finish(guess, shaped((STEPS,), jnp.int32))
+    if params.get("correlation") is not None:
+        root = jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(stored), params["correlation"])
+
+        def correlate(noise_BZ: Float[Array, "B Z"]) -> Float[Array, "B Z"]:
+            return correlation.correlate(_exact(root), noise_BZ)
+
+        found["correlate"] = finish(correlate, shaped((config.latent_size,), jnp.float32))
     return found
 
 

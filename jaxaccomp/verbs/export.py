@@ -1,8 +1,8 @@
 """Write a checkpoint for other programs.
 
 npz, safetensors   all arrays as float32, by the names of the checkpoint; for NumPy, PyTorch and others
-stablehlo          a zip file of programs with the weights inside: encode, surrogate, sample; any number of rows, on
-                   CPU, CUDA and TPU, in a process that has JAX and none of this package
+stablehlo          a zip file of programs with the weights inside: encode, surrogate, correlate, sample; any number of
+                   rows, on CPU, CUDA and TPU, in a process that has JAX and none of this package
 
     jaxaccomp export trio-small --out trio.safetensors
     jaxaccomp export trio-small --format stablehlo --out trio.zip

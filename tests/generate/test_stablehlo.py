@@ -86,6 +86,15 @@ def test_the_file_tells_versions_and_what_programs_take(tiny_checkpoint, tmp_pat
     assert told["platforms"] == ["cpu", "cuda", "tpu"]
 
 
+def test_a_correlation_is_a_program_of_its_own(tiny_checkpoint):
+    config, params = checkpoint.load(tiny_checkpoint)
+    root_ZZ = np.linalg.cholesky(np.corrcoef(np.random.default_rng(1).standard_normal((8, 20)))).astype(np.float32)
+    programs = stablehlo.programs(config.musicvae, params | {"surrogate": None, "correlation": {"kernel": root_ZZ}})
+    assert programs.keys() == {"encode", "sample", "correlate"}
+    noise_BZ = np.random.default_rng(2).standard_normal((3, 8)).astype(np.float32)
+    np.testing.assert_allclose(programs["correlate"].call(noise_BZ), noise_BZ @ root_ZZ.T, rtol=1e-5, atol=1e-6)
+
+
 def test_a_file_of_wide_layers_is_no_more_than_twice_the_weights(tmp_path):
     """At sizes where weights, not instructions, are most of a file; and layers wide enough to be turned round."""
     config, params = wide()
