@@ -20,6 +20,7 @@ SHORT = ["--steps", "2", "--batch-size", "4", "--evaluate-windows", "4", "--log-
 FEW = {
     "vae": [*SHORT, "--encoder-sizes", "4", "--conductor-sizes", "5", "--decoder-sizes", "6", "--latent-size", "3"],
     "joint": SHORT,
+    "correlation": ["--windows", "12", "--validation-windows", "4", "--batch-size", "4"],
     "guide": [*SHORT, "--harmony-sizes", "4", "--rhythm-sizes", "4"],
     "critic": ["--steps", "4", "--windows", "6", "--real-windows", "12", "--candidates", "2", "--batch-size", "4"],
     "evaluate": ["--limit", "4", "--samples", "2", "--batch-size", "4"],
@@ -56,14 +57,14 @@ def after_recipe(tmp_path_factory) -> Path:
 
 def test_the_recipe_names_every_stage():
     stages = [words[2] if words[1] == "train.py" else words[3] for words in commands()]
-    assert stages == ["windows", "vae", "joint", "guide", "critic", "evaluate"]
+    assert stages == ["windows", "vae", "joint", "correlation", "guide", "critic", "evaluate"]
 
 
 @pytest.mark.slow
 def test_the_recipe_ends_in_a_checkpoint_with_every_part_that_plays(after_recipe):
     config, params = checkpoint.load(after_recipe / "runs" / "critic" / "checkpoint")
     assert config.musicvae.latent_size == 3
-    assert all(params[part] is not None for part in ("musicvae", "surrogate", "guide", "critic"))
+    assert all(params[part] is not None for part in ("musicvae", "surrogate", "correlation", "guide", "critic"))
     assert any(track.is_drums for track in midi.read(after_recipe / "out" / "SONG.mid").tracks)
 
 

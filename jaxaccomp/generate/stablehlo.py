@@ -61,7 +61,7 @@ _SIGNATURES = {
 
 
 def write(path_or_name: str | os.PathLike, out: Path) -> dict[str, int]:
-    """Writes a checkpoint's programs: a zip file of `encode`, `sample`, METADATA, and `surrogate` and `correlate` if it has them.
+    """Writes a checkpoint's programs: a zip file of `encode`, `sample`, METADATA, and what it has of the others.
 
     Args:
         path_or_name: of the checkpoint.
