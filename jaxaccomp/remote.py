@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,7 +29,6 @@ RECORD = ".bucket.json"
 """In a folder that stands for one on a bucket: its address and what it holds."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _PIECE = 1 << 20
-_SEND_EVERY_S = 30.0
 
 
 class Stored(NamedTuple):
@@ -146,9 +144,9 @@ def fetch(url: Any, target: Path, stored: Stored) -> Path:
     """
     if _is(target, stored):
         return target
+    target.parent.mkdir(parents=True, exist_ok=True)
     with reaching(url):
         system, root = _system(url)
-        target.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(target) as temporary:
             system.get_file(root, str(temporary))
             if not _is(temporary, stored):
@@ -200,42 +198,12 @@ def here(path: str | os.PathLike, kind: str) -> Path:
         system, root = _system(url)
         single = list(held) == [name] and system.isfile(root)
     if single:
-        return fetch(url, stand_in(url, kind) / name, held[name])
+        folder = stand_in(url, kind)
+        _remember(folder, url.rsplit("/", 1)[0], held)
+        return fetch(url, folder / name, held[name])
     if not held:
         raise RemoteError(f"{url}: nothing is there; check the address")
     return mirror(url, kind)
-
-
-@contextlib.contextmanager
-def writable(path: str | os.PathLike | None, kind: str) -> Iterator[Path | None]:
-    """A folder of this machine as it is; for one on a bucket, a copy of it whose changes are sent every half minute.
-
-    Args:
-        path: the folder, or None, which comes back.
-        kind: what it is, a word for the cache's folder.
-
-    Raises:
-        RemoteError: it cannot be read or written.
-    """
-    if path is None or not is_remote(path):
-        yield None if path is None else Path(path)
-        return
-    folder = mirror(path, kind)
-    ended = threading.Event()
-
-    def send_changes() -> None:
-        while not ended.wait(_SEND_EVERY_S):
-            with contextlib.suppress(RemoteError):  # said at the end, if it is still so
-                send(folder, path)
-
-    thread = threading.Thread(target=send_changes, name="sender", daemon=True)
-    thread.start()
-    try:
-        yield folder
-    finally:
-        ended.set()
-        thread.join()
-        send(folder, path)
 
 
 def read_text(url: Any) -> str | None:
@@ -253,6 +221,17 @@ def write_text(url: Any, text: str) -> None:
     with reaching(url):
         system, root = _system(url)
         system.pipe_file(root, text.encode())
+
+
+def create_text(url: Any, text: str) -> bool:
+    """Writes a small file only if there is none; whether it did, which the bucket decides."""
+    with reaching(url):
+        system, root = _system(url)
+        try:
+            system.pipe_file(root, text.encode(), mode="create")
+        except FileExistsError:
+            return False
+        return True
 
 
 def remove(url: Any, names: Iterable[str]) -> None:
@@ -311,11 +290,18 @@ def mirror(url: Any, kind: str, lazily: str = "") -> Path:
             fetch(f"{os.fspath(url).rstrip('/')}/{name}", target, stored)
         elif target.exists() and not _is(target, stored):
             target.unlink()  # of an earlier dataset at the same address
-    record = {"url": os.fspath(url).rstrip("/"), "files": held}
-    with files.replacing(folder / RECORD) as temporary:
-        temporary.write_text(json.dumps(record))
-    _record.cache_clear()
+    _remember(folder, os.fspath(url).rstrip("/"), held)
     return folder
+
+
+def shown(path: str | os.PathLike) -> str:
+    """How a path is told to people: by its address, if its folder stands for one on a bucket; touches no network."""
+    place = Path(path).absolute()
+    for folder in list((place / "file").parents)[:4]:
+        record = _record(folder / RECORD)
+        if record is not None:
+            return f"{record['url']}/{place.relative_to(folder).as_posix()}".removesuffix("/.")
+    return os.fspath(path)
 
 
 def ensure(file: Path) -> bool:
@@ -342,6 +328,13 @@ def expected(file: Path) -> bool:
         if record is not None:
             return file.relative_to(folder).as_posix() in record["files"]
     return False
+
+
+def _remember(folder: Path, url: str, held: Mapping[str, Stored]) -> None:
+    """Records which folder of a bucket another folder stands for."""
+    with files.replacing(folder / RECORD) as temporary:
+        temporary.write_text(json.dumps({"url": url, "files": held}))
+    _record.cache_clear()
 
 
 @functools.lru_cache(maxsize=64)

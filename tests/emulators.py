@@ -16,6 +16,7 @@ BUCKET = "jaxaccomp-tests"
 
 _GCS = """
 import sys
+from http import HTTPStatus
 from gcp_storage_emulator import exceptions
 from gcp_storage_emulator.handlers import objects
 
@@ -31,6 +32,20 @@ def download(request, response, storage, *args, **kwargs):
         pass
     return plain_download(request, response, storage, *args, **kwargs)
 
+plain_insert = objects.insert
+
+def insert(request, response, storage, *args, **kwargs):
+    # As Google answers; the emulator takes no notice of the condition.
+    if request.query.get("ifGenerationMatch") == ["0"] and request.query["uploadType"] == ["multipart"]:
+        try:
+            storage.get_file_obj(request.params["bucket_name"], request.data["meta"]["name"])
+            response.status = HTTPStatus.PRECONDITION_FAILED
+            return response.json({"error": {"code": 412, "message": "conditionNotMet"}})
+        except exceptions.NotFound:
+            pass
+    return plain_insert(request, response, storage, *args, **kwargs)
+
+objects.insert = insert
 objects.download = download  # before the server looks its handlers up
 from gcp_storage_emulator.server import create_server
 create_server("127.0.0.1", int(sys.argv[1]), in_memory=True, default_bucket=sys.argv[2]).run()

@@ -6,7 +6,7 @@ from pathlib import Path
 import emulators
 import pytest
 
-from jaxaccomp import cli, remote
+from jaxaccomp import cli, remote, sending
 from jaxaccomp.errors import RemoteError, UsageError
 
 KINDS = {"gs": emulators.gcs, "s3": emulators.s3}
@@ -106,9 +106,9 @@ def test_files_that_may_wait_come_when_asked_for_and_again_when_they_changed(buc
 
 def test_results_are_taken_up_and_sent(bucket):
     url = f"{bucket}/results"
-    with remote.writable(remote.path(url), "tests") as folder:
+    with sending.writable(remote.path(url), "tests") as folder:
         (folder / "a.mid").write_text("a")
-    with remote.writable(remote.path(url), "tests") as folder:
+    with sending.writable(remote.path(url), "tests") as folder:
         assert (folder / "a.mid").read_text() == "a"
         (folder / "b.mid").write_text("b")
     assert set(remote.listing(url)) == {"a.mid", "b.mid"}

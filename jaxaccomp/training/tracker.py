@@ -35,6 +35,9 @@ def opened(
         run: where the run lies; its identity there.
         settings: of the run.
         silent: track nothing.
+
+    Raises:
+        TrainingError: Weights & Biases does not start.
     """
     if project is None or silent or cluster.index():
         yield ()
@@ -43,5 +46,12 @@ def opened(
 
     identity = hashlib.sha256(run.encode()).hexdigest()[:16]
     name = PurePosixPath(run).name
-    with wandb.init(project=project, id=identity, name=name, config=dict(settings), resume="allow") as session:
+    try:
+        session = wandb.init(project=project, id=identity, name=name, config=dict(settings), resume="allow")
+    except Exception as error:  # not logged in, no network
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise TrainingError(
+            f"--wandb {project}: Weights & Biases cannot start ({reason}); run `wandb login`, or set WANDB_MODE=offline"
+        ) from error
+    with session:
         yield (lambda step, metrics: session.log(dict(metrics), step=step),)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxaccomp import remote
+from jaxaccomp import files, remote, sending
 from jaxaccomp.arrays import BAND, BARS
 from jaxaccomp.collection.reports import PAGES, Reports
 from jaxaccomp.collection.run import CollectionConfig
@@ -103,7 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     options = flags.build(PlayOptions, arguments)
     arguments.force, arguments.strict = config.force, config.strict
     arguments.inputs = [remote.here(path, "songs") for path in arguments.inputs]
-    with remote.writable(arguments.out, "results") as arguments.out:
+    if remote.is_remote(arguments.out or "") and arguments.out.suffix.lower() in files.MIDI_SUFFIXES:
+        raise UsageError(f"{arguments.out}: on a bucket --out is a folder; the file in it is called like the song")
+    with sending.writable(arguments.out, "results") as arguments.out:
         return _play(arguments, config, options)
 
 
@@ -143,13 +145,14 @@ def _play_one(arguments: argparse.Namespace, options: PlayOptions) -> int:
     say = _nothing if arguments.quiet or arguments.json else print
     source = demos.path(arguments.demo) if arguments.demo else arguments.inputs[0]
     place = Place.of(arguments.out, source)
+    name = remote.shown(source)
     score = midi.read(source, strict=arguments.strict)
     for mended in score.repaired:
-        print(f"infer.py: warning: {source}: {mended}", file=sys.stderr)
+        print(f"infer.py: warning: {name}: {mended}", file=sys.stderr)
     song = songs.prepare(score, options)
     place.refuse_overwriting(source, options.variations)
     count = len(song.melody_NL)
-    say(f"{source}: {songs.describe(song)}; {count} window{'s' * (count > 1)} of {BARS} bars")
+    say(f"{name}: {songs.describe(song)}; {count} window{'s' * (count > 1)} of {BARS} bars")
     if gone := results.left_out(song, options):
         say(gone)
     songs.make_folder(place.folder)
@@ -163,19 +166,19 @@ def _play_one(arguments: argparse.Namespace, options: PlayOptions) -> int:
     if not arguments.force:
         place = wanted.spare(takes, options.seed)
     if place != wanted:
-        say(f"{wanted.file()} holds other music and is kept; --force replaces it")
+        say(f"{remote.shown(wanted.file())} holds other music and is kept; --force replaces it")
     for take in takes:
         file = take.write(place.file(take.variation))
-        say(f"wrote {file}: {_told(take, options, arguments.checkpoint)}")
-    made = {"takes": [{"take": take.variation + 1, "file": str(place.file(take.variation))} for take in takes]}
+        say(f"wrote {remote.shown(file)}: {_told(take, options, arguments.checkpoint)}")
+    made = {"takes": [{"take": take.variation + 1, "file": remote.shown(place.file(take.variation))} for take in takes]}
     for kind, path in _show(arguments, options, takes, place):
-        say(f"wrote {path}")
-        made.setdefault(kind, []).append(str(path))
+        say(f"wrote {remote.shown(path)}")
+        made.setdefault(kind, []).append(remote.shown(path))
     if arguments.json:
         for told, take in zip(made["takes"], takes, strict=True):
             told["scores"] = {name: float(value) for name, value in take.scores.items()}
         choice = {"track": song.choice.track, "why": song.choice.reason}
-        print(json.dumps({"input": str(source), "melody": choice, "seed": options.seed, **made}))
+        print(json.dumps({"input": name, "melody": choice, "seed": options.seed, **made}))
     return 0
 
 
@@ -223,7 +226,7 @@ def _show(
         from jaxaccomp.generate.take import contents
         from jaxaccomp.report import page
 
-        source = shlex.join(["--demo", arguments.demo] if arguments.demo else [str(arguments.inputs[0])])
+        source = shlex.join(["--demo", arguments.demo] if arguments.demo else [remote.shown(arguments.inputs[0])])
         shown = contents(
             list(takes),
             [place.file(take.variation).name for take in takes],
@@ -242,7 +245,7 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig, op
     from jaxaccomp.collection import run as collection
 
     pages = arguments.pages if arguments.page or arguments.pages is not None else None
-    source = shlex.join(map(str, arguments.inputs))
+    source = shlex.join(map(remote.shown, arguments.inputs))
     reports = Reports(
         plots=arguments.plot or arguments.plot_original,
         with_original=arguments.plot_original,
@@ -269,6 +272,6 @@ def _play_collection(arguments: argparse.Namespace, config: CollectionConfig, op
     if summary.exit_code:
         raise CollectionError(
             f"{summary.counts['failed']} of {sum(summary.counts.values())} songs failed; the manifest in "
-            f"{arguments.out} says why of each"
+            f"{remote.shown(arguments.out)} says why of each"
         )
     return 0

@@ -51,13 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.owns_process:
         runtime.restart_with_device_for_each_core(arguments.batch_size * runtime.MOST_DEVICES)
     runtime.use_compilation_cache()
-    from jaxaccomp import cluster, locks
+    from jaxaccomp import cluster, leases, locks
     from jaxaccomp.data import latents, shards
     from jaxaccomp.data.publishing import Publication
 
     out = Publication(arguments.out, latents.NAME).out
-    alone = locks.locked(out, DatasetError) if cluster.index() == 0 else contextlib.nullcontext()
-    with shards.writing(arguments.out), alone:
+    with contextlib.ExitStack() as alone:
+        alone.enter_context(shards.writing(arguments.out))
+        if cluster.index() == 0:
+            alone.enter_context(locks.locked(out, DatasetError))
+            alone.enter_context(leases.held(arguments.out, DatasetError))
         summary = latents.build(
             arguments.windows,
             arguments.checkpoint,

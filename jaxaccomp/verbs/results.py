@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxaccomp import remote
 from jaxaccomp.errors import UsageError
 from jaxaccomp.files import MIDI_SUFFIXES
 from jaxaccomp.generate import song as songs
@@ -95,7 +96,7 @@ def command(source: str, out: Path | None, checkpoint: str, options: PlayOptions
         extra: other flags.
     """
     words = ["python", "infer.py", *shlex.split(source)]
-    words += ["--out", str(out)] if out is not None else []
+    words += ["--out", remote.shown(out)] if out is not None else []
     words += ["--checkpoint", checkpoint] if checkpoint != "trio-small" else []
     for name, value in changed(options).items():
         if name == "parts":

@@ -45,7 +45,7 @@ add_flags = train_flags.add_flags
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when all steps are done, 1 when the run was told to stop early or cannot go on."""
-    from jaxaccomp import cluster, locks, runtime
+    from jaxaccomp import cluster, leases, locks, runtime
     from jaxaccomp.training import tracker
     from jaxaccomp.training.run_folder import RunFolder
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.workdir = arguments.run.local  # where it is written; `run` knows whether it is sent on
     if cluster.index() or arguments.dry_run:
         return _dispatch(arguments, recipe)
-    with locks.locked(arguments.workdir, TrainingError):
+    with locks.locked(arguments.workdir, TrainingError), leases.held(arguments.run.address, TrainingError):
         return _dispatch(arguments, recipe)
 
 

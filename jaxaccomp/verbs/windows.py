@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from jaxaccomp import locks, remote
+from jaxaccomp import leases, locks, remote
 from jaxaccomp.data.staging import WindowsConfig
 from jaxaccomp.errors import DatasetError, UsageError
 from jaxaccomp.verbs import flags
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         engine = beam.engine(arguments.beam_runner, arguments.beam_options)
     source = remote.here(arguments.source, "songs")
     out = Publication(arguments.out, windows.NAME).out
-    with shards.writing(arguments.out), locks.locked(out, DatasetError):
+    with shards.writing(arguments.out), locks.locked(out, DatasetError), leases.held(arguments.out, DatasetError):
         summary = windows.build(
             source,
             arguments.out,
