@@ -57,7 +57,7 @@ def after_recipe(tmp_path_factory) -> Path:
 
 def test_the_recipe_names_every_stage():
     stages = [words[2] if words[1] == "train.py" else words[3] for words in commands()]
-    assert stages == ["windows", "vae", "joint", "correlation", "guide", "critic", "evaluate"]
+    assert stages == ["windows", "vae", "joint", "joint", "correlation", "guide", "critic", "evaluate"]
 
 
 @pytest.mark.slow
