@@ -3,7 +3,8 @@
 What does not depend on the sampled tokens is computed before them: the bar embeddings of a song, and the initial states
 and the embedding's share of the gates of a bar. A step picks one row of the first kernel by the previous token, and has
 one product for each part and layer. Parts never hear each other, so leaving one out changes none. Where a few rows on a
-CPU would spend their time in 256 steps of waiting for weights, all bars are decoded at once, see `bar_parallel`.
+CPU would spend their time in 256 steps of waiting for weights, all bars are decoded at once, see `bar_parallel`. Narrow
+models are decoded by machine code of their own there, see `native`.
 
 Noise is Gumbel noise under a key for each (row, bar, step, part), and the token is the argmax of `logits + temperature
 * noise`: a sample from softmax(logits / temperature), and at temperature 0 the most likely token. A row depends on its
@@ -23,7 +24,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig, require
-from jaxaccomp.generate.decoding import bar_parallel, blocks, steps
+from jaxaccomp.generate.decoding import bar_parallel, blocks, native, steps
 from jaxaccomp.models import musicvae
 
 __all__ = ["Sampler", "sample"]
@@ -69,6 +70,13 @@ class Sampler:
             conductor = jax.tree.map(lambda leaf: leaf.astype(self._dtype) if leaf.ndim == 2 else leaf, conductor)
         self._conductor = self._place(conductor)
         self._decoders: dict[str, Any] = {}
+        self._native = native.NarrowDecoders(params)
+
+    def _is_native(self, keys_B: Any) -> bool:
+        """Whether machine code of our own decodes these rows."""
+        if self._dtype is not None or any(device.platform != "cpu" for device in self.devices):
+            return False
+        return native.fits(self.config) and native.is_available() and native.draws(keys_B)
 
     def _place(self, tree: Any) -> Any:
         if self._mesh is not None:
@@ -113,6 +121,10 @@ class Sampler:
             return self._traced(z_BZ, keys_B, temperature, parts, top_p, biased, biases)
         temperature_BP = _temperatures(temperature, len(z_BZ), len(parts))
         nucleus = None if top_p is None else np.float32(top_p)
+        if top_p is None and self._is_native(keys_B):
+            biases_by_part = dict(zip(biased, biases, strict=True))
+            tokens_BLP = self._native.decode(z_BZ, keys_B, temperature_BP, biases_by_part, parts)
+            return jax.device_put(tokens_BLP, self.devices[0] if self.devices else None)
         decoders = tuple(map(self._decoder, parts))
         if self._mesh is not None:
             return self._share(decoders, nucleus, parts, biased, z_BZ, keys_B, temperature_BP, *biases)

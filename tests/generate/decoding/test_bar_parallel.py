@@ -5,7 +5,7 @@ import pytest
 from jaxaccomp.arrays import BARS, NO_EVENT, PARTS, STEPS, STEPS_PER_BAR
 from jaxaccomp.config import PRESETS
 from jaxaccomp.generate import sampler
-from jaxaccomp.generate.decoding import bar_parallel, blocks
+from jaxaccomp.generate.decoding import bar_parallel, blocks, native
 from jaxaccomp.models import musicvae
 
 
@@ -18,6 +18,12 @@ def tiny():
         params[f"decoder_{part}"]["layer_0"]["kernel"] *= 4
     z_BZ = np.asarray(jax.random.normal(jax.random.key(2), (8, config.latent_size)))
     return sampler.Sampler(config, params), z_BZ, jax.random.split(jax.random.key(3), 8)
+
+
+@pytest.fixture(autouse=True)
+def without_machine_code(monkeypatch):
+    """Leaves narrow models to XLA, too."""
+    monkeypatch.setattr(native, "is_available", lambda: False)
 
 
 @pytest.fixture

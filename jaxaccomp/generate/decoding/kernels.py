@@ -1,0 +1,224 @@
+"""Steps of narrow LSTMs as machine code: what a CPU spends its time on, without what hands it out.
+
+A step of 128 units is a few microseconds of arithmetic, less than XLA takes to start its operations. `conduct` and
+`decode` run all steps in one call. numba compiles them when they are first called, and keeps them on disk. A row's
+numbers do not depend on its company, to the last bit: see `vectors`.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+from jaxaccomp.generate.decoding import vectors
+
+EDITION = 2
+"""Counted up with each change of `vectors`, so that numba compiles these loops anew."""
+
+
+def compiled(function: Callable) -> Callable:
+    """Compiles a function when it is first called; the machine code outlives the process if any folder takes it."""
+    function = inspect.unwrap(function)  # under pytest, type checks are wrapped around every function
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder to keep it in
+        return numba.njit(nogil=True)(function)
+
+
+@compiled
+def address(array):
+    """Where an array begins; signed, since sums of unsigned and signed numbers are floats to NumPy."""
+    return np.int64(array.ctypes.data)
+
+
+@compiled
+def _panel(w, x, x_stride, x_count, y, y_stride, y_count, every, base, base_stride, out, out_stride, rows):
+    """A panel's columns of all rows, in blocks; addresses in bytes, strides in numbers."""
+    vectors.stay_apart()
+    r = 0
+    while r < rows:
+        a, c, e, o = x + 4 * r * x_stride, y + 4 * r * y_stride, base + 4 * r * base_stride, out + 4 * r * out_stride
+        if rows - r >= 6:
+            vectors.block_6((w, a, x_stride, x_count, c, y_stride, y_count, every, e, base_stride, o, out_stride))
+            r += 6
+        elif rows - r >= 2:
+            vectors.block_2((w, a, x_stride, x_count, c, y_stride, y_count, every, e, base_stride, o, out_stride))
+            r += 2
+        else:
+            vectors.block_1((w, a, x_stride, x_count, c, y_stride, y_count, every, e, base_stride, o, out_stride))
+            r += 1
+
+
+@compiled
+def lstm_step(weights_PXG, below_RX, below_units, own_RH, units, base_RG, base_step, cells_RH, out_RH, gates_RG):
+    """One step of a layer.
+
+    Args:
+        weights_PXG: panels of kernel rows, see `packing.lstm`.
+        below_RX: what comes from the layer below.
+        below_units: how many of its numbers count; 0: nothing comes from there.
+        own_RH: the layer's last outputs.
+        units: how many of them count; 0: the base is the gates.
+        base_RG: what is added to the gates.
+        base_step: 1 if each row has its own, 0 if all share the first.
+        cells_RH: cells, which are overwritten.
+        out_RH: where the outputs go; not where the last ones are.
+        gates_RG: room for a panel of each row.
+    """
+    vectors.stay_apart()
+    rows, below_stride, stride, base_stride = len(own_RH), below_RX.shape[1], own_RH.shape[1], base_RG.shape[1]
+    w, x, h, g = address(weights_PXG), address(below_RX), address(own_RH), address(gates_RG)
+    base, c, out = address(base_RG), address(cells_RH), address(out_RH)
+    halves, panel = np.int64(2), np.int64(64)
+    for p in range(len(weights_PXG)):
+        at = w + p * weights_PXG.shape[1] * 256
+        b = base + 256 * p
+        _panel(at, x, below_stride, below_units, h, stride, units, halves, b, base_stride * base_step, g, panel, rows)
+        vectors.activate((g, rows, c + 64 * p, out + 64 * p, stride))
+
+
+@compiled
+def dense(weights_PXV, x_RX, bias_V, out_RV, every, block):
+    """`out = x @ kernel + bias`, in panels of 64 columns; each `block` of inputs is summed by itself, see `_block`."""
+    vectors.stay_apart()
+    rows, stride, out_stride, inputs = len(x_RX), x_RX.shape[1], out_RV.shape[1], weights_PXV.shape[1]
+    w, x, out, none = address(weights_PXV), address(x_RX), address(out_RV), np.int64(0)
+    for p in range(len(weights_PXV)):
+        base, base_stride, o = address(bias_V) + 256 * p, none, out + 256 * p
+        if inputs > block:
+            out_RV[:, 64 * p : 64 * p + 64] = 0.0
+            base, base_stride = o, out_stride
+        for first in range(0, inputs, block):
+            at, count = w + (p * inputs + first) * 256, min(block, inputs - first)
+            a = x + 4 * first
+            _panel(at, a, stride, count, a, stride, none, every, base, base_stride, o, out_stride, rows)
+        if inputs > block:
+            for r in range(rows):
+                for v in range(64 * p, 64 * p + 64):
+                    out_RV[r, v] += bias_V[v]
+
+
+@compiled
+def tanh(x):
+    """Takes tanh of each number of an array whose size is a multiple of `LANES`, in place."""
+    vectors.stay_apart()
+    vectors.tanh((address(x), x.size // 16))
+
+
+@compiled
+def gumbel(key, out):
+    """`jax.random.gumbel` of a key; the array's size is a multiple of `LANES`."""
+    vectors.stay_apart()
+    vectors.gumbel((key, address(out), out.size // 16))
+
+
+@compiled
+def fold_in(key, number):
+    """`jax.random.fold_in`; a key is its two words in one number."""
+    vectors.stay_apart()
+    return vectors.fold_in((key, number))
+
+
+@compiled
+def conduct(initial, initial_bias, belows, owns, biases, bars, z_RZ, block):
+    """Embeddings [S, R, X] of all bars; weights from `packing`."""
+    none, one, rows = np.int64(0), np.int64(1), len(z_RZ)  # numbers of no type yet would be compiled each by itself
+    state_RX = np.empty((rows, initial.shape[0] * 64), np.float32)
+    dense(initial, z_RZ, initial_bias, state_RX, one, block)
+    tanh(state_RX)
+    out_SRX, gates_RG = np.zeros((bars, rows, 1), np.float32), np.empty((rows, 64), np.float32)
+    at = 0
+    for n in range(len(owns)):
+        width = len(owns[n]) * 16
+        cells, h = state_RX[:, at : at + width].copy(), state_RX[:, at + width : at + 2 * width].copy()
+        at += 2 * width
+        own_RG, new_SRX = np.empty((rows, width * 4), np.float32), np.empty((bars, rows, width), np.float32)
+        nothing, below_NG = np.zeros(width * 4, np.float32), np.zeros((bars * rows, width * 4), np.float32)
+        if n > 0:
+            dense(belows[n], out_SRX.reshape(bars * rows, -1), nothing, below_NG, one, block)
+        for s in range(bars):
+            dense(owns[n], h, nothing, own_RG, one, block)
+            for r in range(rows):
+                for g in range(width * 4):
+                    own_RG[r, g] += below_NG[s * rows + r, g] + biases[n][g]
+            lstm_step(owns[n], h, none, h, none, own_RG, one, cells, new_SRX[s], gates_RG)
+            h = new_SRX[s]
+        out_SRX = new_SRX
+    return out_SRX
+
+
+@compiled
+def decode(
+    initial, initial_bias, start, start_bias, table_VG, owns, biases, units, output, output_bias, vocabulary, part,
+    embedding_SRE, keys_R, temperature_R, bias_RLV, tokens_RL, block,
+):  # fmt: skip
+    """Decodes rows of a part.
+
+    Args:
+        initial: panels of initial states, see `packing`.
+        initial_bias: theirs.
+        start: panels of the embedding's share of the gates.
+        start_bias: theirs.
+        table_VG: the previous token's share.
+        owns: panels of each layer's steps.
+        biases: theirs.
+        units: of each layer.
+        output: panels of scores.
+        output_bias: theirs.
+        vocabulary: number of tokens.
+        part: its number, for the noise.
+        embedding_SRE: of all bars.
+        keys_R: of which noise is made, two words in one number.
+        temperature_R: of each row.
+        bias_RLV: what is added to the scores; [1, 1, V] where there is nothing.
+        tokens_RL: where the tokens go.
+        block: inputs that are summed at a time, but for steps.
+    """
+    bars, rows = embedding_SRE.shape[:2]
+    none, one, two, everything = np.int64(0), np.int64(1), np.int64(2), np.int64(1 << 30)
+    layers, steps, width = len(owns), tokens_RL.shape[1] // bars, 0
+    for n in range(layers):
+        width = max(width, len(owns[n]) * 16)
+    state_RX, gates_RG = np.empty((rows, initial.shape[0] * 64), np.float32), np.empty((rows, 64), np.float32)
+    start_RG = np.empty((rows, table_VG.shape[1]), np.float32)
+    base_RG = np.empty_like(start_RG)
+    cells, h = np.zeros((layers, rows, width), np.float32), np.zeros((2, layers, rows, width), np.float32)
+    scores_RV, noise_V = np.empty((rows, len(output_bias)), np.float32), np.empty(len(output_bias), np.float32)
+    previous_R, now, new = np.full(rows, -1, np.int32), 0, 1
+    for s in range(bars):
+        dense(initial, embedding_SRE[s], initial_bias, state_RX, one, block)
+        tanh(state_RX)
+        at = 0
+        for n in range(layers):
+            size = len(owns[n]) * 16
+            cells[n, :, :size] = state_RX[:, at : at + size]
+            h[now, n, :, :size] = state_RX[:, at + size : at + 2 * size]
+            at += 2 * size
+        dense(start, embedding_SRE[s], start_bias, start_RG, one, block)
+        for t in range(steps):
+            for r in range(rows):
+                if previous_R[r] < 0:
+                    base_RG[r] = start_RG[r]
+                else:
+                    for g in range(base_RG.shape[1]):
+                        base_RG[r, g] = start_RG[r, g] + table_VG[previous_R[r], g]
+            lstm_step(owns[0], h[now, 0], none, h[now, 0], units[0], base_RG, one, cells[0], h[new, 0], gates_RG)
+            for n in range(1, layers):
+                below, out = h[new, n - 1], h[new, n]
+                lstm_step(owns[n], below, units[n - 1], h[now, n], units[n], biases[n], none, cells[n], out, gates_RG)
+            dense(output, h[new, layers - 1], output_bias, scores_RV, two, everything)
+            for r in range(rows):
+                if bias_RLV.shape[1] > 1:
+                    for v in range(vocabulary):
+                        scores_RV[r, v] += bias_RLV[r, s * steps + t, v]
+                if temperature_R[r] > 0:
+                    gumbel(fold_in(fold_in(fold_in(keys_R[r], s), t), part), noise_V)
+                    for v in range(vocabulary):
+                        scores_RV[r, v] = vectors.fma(temperature_R[r], noise_V[v], scores_RV[r, v])
+                scores_RV[r, vocabulary:] = -np.inf
+                previous_R[r] = vectors.argmax(
+                    (address(scores_RV) + 4 * r * scores_RV.shape[1], scores_RV.shape[1] // 16)
+                )
+                tokens_RL[r, s * steps + t] = previous_R[r]
+            now, new = new, now

@@ -1,0 +1,169 @@
+"""The sampler of narrow models on a CPU: from latents to tokens in one call of machine code for each part.
+
+The same tokens as `sampler.decode`: sums are taken in the order in which XLA's CPU library takes those of that program,
+so that numbers are equal to the last bit where it is the library of jax 0.10 on a processor with AVX-512, and differ by
+rounding elsewhere. A row depends on itself alone, whatever the batch, since each of its sums has one order. Noise comes
+from JAX.
+"""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jaxaccomp import runtime
+from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
+from jaxaccomp.config import MusicVAEConfig
+from jaxaccomp.generate.decoding import kernels, packing, vectors
+from jaxaccomp.models import lstm_scan, musicvae
+
+_BLOCK = 128
+"""Inputs that XLA's CPU library sums at a time where rows of the batch are rows of the product."""
+_TASK_ROWS = 24
+"""Rows of a part that one thread decodes: four blocks of them, whose states stay in the cache beside the weights."""
+
+
+def is_available() -> bool:
+    """Whether this process can run it: on a CPU that multiplies and adds in one instruction."""
+    return jax.default_backend() == "cpu" and _has_fma()
+
+
+def fits(config: MusicVAEConfig) -> bool:
+    """Whether a model is narrow enough to gain by it, and its layers are of even sizes, as its sums want."""
+    sizes = (*config.conductor_sizes, *config.decoder_sizes)
+    return max(sizes) < lstm_scan.WIDE and not any(size % 2 for size in sizes)
+
+
+def draws(keys_B: Key[Array, "B"]) -> bool:
+    """Whether these keys' noise is the one that is drawn here, as JAX is set by default and by `runtime`."""
+    settings = jax.config.jax_threefry_partitionable and not jax.config.jax_enable_x64  # ty: ignore[missing-attribute]
+    high = getattr(jax.config, "jax_high_dynamic_range_gumbel", False)
+    return bool(settings) and not high and str(jax.random.key_impl(keys_B)) == runtime.PRNG
+
+
+@functools.cache
+def _has_fma() -> bool:
+    import llvmlite.binding
+
+    try:
+        return "fma" in llvmlite.binding.get_host_cpu_features() or os.uname().machine in ("aarch64", "arm64")
+    except (AttributeError, RuntimeError):  # Windows; a processor LLVM does not know
+        return False
+
+
+class Conductor:
+    """A conductor's weights in the order in which they are read."""
+
+    def __init__(self, conductor: Mapping[str, Any]):
+        """Takes a MusicVAE's `conductor`."""
+        layers = packing.layers(conductor)
+        units = [len(layer["bias"]) // 4 for layer in layers]
+        nothing = {"kernel": np.zeros((units[0] + 1, 4 * units[0]), np.float32)}  # the first layer's input is zero
+        below = [layer["kernel"][:-size] for layer, size in zip([nothing, *layers[1:]], units, strict=True)]
+        own = [layer["kernel"][-size:] for layer, size in zip(layers, units, strict=True)]
+        self._weights = (
+            *packing.initial_state(conductor["initial_state"], units),
+            *(tuple(packing.dense(packing.gates(kernel)) for kernel in kernels) for kernels in (below, own)),
+            tuple(packing.gates(layer["bias"][None])[0] for layer in layers),
+        )
+
+    def __call__(self, z_BZ: Float[np.ndarray, "B Z"]) -> Float[np.ndarray, "S B X"]:
+        """Embeddings of all bars; only their first E columns count."""
+        return kernels.conduct(*self._weights, BARS, _own(np.ascontiguousarray(z_BZ, np.float32)), _BLOCK)
+
+
+class Decoder:
+    """A part's decoder, likewise."""
+
+    def __init__(self, decoder: Mapping[str, Any], part: str):
+        """Takes a MusicVAE's decoder of a part."""
+        layers, vocabulary = packing.layers(decoder), VOCABULARY[part]
+        units = tuple(len(layer["bias"]) // 4 for layer in layers)
+        first = layers[0]["kernel"]
+        self._weights = (
+            *packing.initial_state(decoder["initial_state"], units),
+            packing.dense(packing.gates(first[vocabulary : -units[0]])),
+            packing.gates(layers[0]["bias"][None])[0],
+            packing.gates(first[:vocabulary]),
+            tuple(
+                packing.halves(packing.gates(kernel))
+                for kernel in (first[-units[0] :], *(layer["kernel"] for layer in layers[1:]))
+            ),
+            tuple(packing.gates(layer["bias"][None]) for layer in layers),
+            units,
+            packing.halves(np.asarray(decoder["output"]["kernel"])),
+            packing.padded(decoder["output"]["bias"], vectors.PANEL),
+            vocabulary,
+            PARTS.index(part),
+        )
+
+    def __call__(self, *rows: np.ndarray) -> None:
+        """Decodes rows; see `kernels.decode`."""
+        kernels.decode(*self._weights, *rows, _BLOCK)
+
+
+class NarrowDecoders:
+    """A MusicVAE's decoding half; each piece is packed when it is first asked for."""
+
+    def __init__(self, params: Mapping[str, Any]):
+        """Takes a MusicVAE's parameters."""
+        self._params = params
+        self._conductor: Conductor | None = None
+        self._decoders: dict[str, Decoder] = {}
+
+    def decode(
+        self,
+        z_BZ: Float[Array | np.ndarray, "B Z"],
+        keys_B: Key[Array, "B"],
+        temperature_BP: Float[np.ndarray, "B parts"],
+        bias: Mapping[str, Float[Array | np.ndarray, "B L _"]],
+        parts: Sequence[str],
+    ) -> Int[np.ndarray, "B L parts"]:
+        """Tokens of latents; see `sampler.sample`."""
+        if self._conductor is None:
+            self._conductor = Conductor(self._params["conductor"])
+        for part in parts:
+            if part not in self._decoders:
+                self._decoders[part] = Decoder(self._params[musicvae.decoder_name(part)], part)
+        rows = len(z_BZ)
+        embedding_SBX = self._conductor(np.asarray(z_BZ))
+        words_B2 = np.asarray(jax.random.key_data(keys_B)).astype(np.int64)
+        keys = words_B2[:, 0] << 32 | words_B2[:, 1]
+        tokens_PBL = np.empty((len(parts), rows, STEPS), np.int32)
+        size = max(1, min(_TASK_ROWS, -(-rows * len(parts) // _threads())))
+        biases = {part: np.asarray(bias_BLV, np.float32) for part, bias_BLV in bias.items()}
+
+        def task(p: int, first: int) -> None:
+            here, part = slice(first, first + size), parts[p]
+            bias_BLV = np.ascontiguousarray(biases[part][here]) if part in biases else np.zeros((1, 1, 1), np.float32)
+            heat_B = np.ascontiguousarray(temperature_BP[here, p])
+            embedding = np.ascontiguousarray(embedding_SBX[:, here])
+            self._decoders[part](embedding, keys[here], heat_B, _own(bias_BLV), tokens_PBL[p, here])
+
+        tasks = [(p, first) for first in range(0, rows, size) for p in reversed(range(len(parts)))]
+        if len(tasks) == 1:
+            task(*tasks[0])
+        else:
+            for done in [_pool(os.getpid()).submit(task, *one) for one in tasks]:
+                done.result()
+        return np.ascontiguousarray(tokens_PBL.transpose(1, 2, 0))
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """One that may be written: numba would compile its loops once more for JAX's own, which may not."""
+    return array if array.flags.writeable else array.copy()
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _pool(_process: int) -> ThreadPoolExecutor:
+    """This process's threads; a forked child has none of its parent's."""
+    return ThreadPoolExecutor(_threads(), thread_name_prefix="decode")

@@ -1,0 +1,311 @@
+"""Vector instructions for numba, which itself writes scalar loops: the blocks of which `kernels` are made.
+
+A block of up to six rows meets a panel of 64 columns of weights, four vectors for each input. Sums stay in registers,
+each summed over its inputs in one order with one rounding for each, whatever the number of rows. Rounding, random bits,
+logarithm and tanh are those of JAX and XLA on CPUs.
+
+numba looks for changes in the file of a function that it has compiled, not in this one: whoever changes this one counts
+up `kernels.EDITION`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+LANES = 16
+"""Numbers in a vector; on narrower machines LLVM makes several of one."""
+PANEL = 4 * LANES
+"""Columns of weights that lie side by side."""
+
+_FLOAT, _INT, _WORD = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+_VECTOR, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
+
+_TANH_OVER = (0xA59F25C0, 0x2A61337E, 0xAEBD37FF, 0x335C0041, 0x3779434A, 0x3A270DED, 0x3BA059DC)
+_TANH_UNDER = (0x35A0D3D8, 0x38F895D6, 0x3B14AA05, 0x3BA059DD)
+_TANH_LARGEST, _TANH_LINEAR = 0x40FFF644, 0x39D1B717
+"""Bits of the float32 coefficients of tanh as x times a ratio of polynomials in x²; where it is 1, and where it is x."""
+_LOG = (
+    (0x3D9021BB, 0xBDEBD1B8, 0x3DEF251A),
+    (0xBDFE5D4F, 0x3E11E9BF, 0xBE2AAE50),
+    (0x3E4CCEAC, 0xBE7FFFFC, 0x3EAAAAAA),
+)
+_LOG_2, _ROOT_HALF = (0x3F318000, 0xB95E8083), 0x3F3504F3
+"""The same of the logarithm: Cephes' polynomial in three pieces, log 2 in two, and where the exponent is one less."""
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+class _Code:
+    """Writes vector instructions where numba has got to."""
+
+    def __init__(self, builder: Any):
+        self.builder = builder
+
+    def pointer(self, address: Any) -> Any:
+        return self.builder.inttoptr(address, _FLOAT.as_pointer())
+
+    def at(self, pointer: Any, offset: Any) -> Any:
+        return self.builder.gep(pointer, [ir.Constant(_INT, offset) if isinstance(offset, int) else offset])
+
+    def row(self, pointer: Any, stride: Any, number: int) -> Any:
+        return self.at(pointer, self.builder.mul(stride, ir.Constant(_INT, number)))
+
+    def load(self, pointer: Any, offset: Any) -> Any:
+        return self.builder.load(self.builder.bitcast(self.at(pointer, offset), _VECTOR.as_pointer()), align=4)
+
+    def store(self, vector: Any, pointer: Any, offset: Any) -> None:
+        self.builder.store(vector, self.builder.bitcast(self.at(pointer, offset), _VECTOR.as_pointer()), align=4)
+
+    def everywhere(self, number: Any) -> Any:
+        """One number in all lanes."""
+        nothing = ir.Constant(ir.VectorType(number.type, LANES), ir.Undefined)
+        first = self.builder.insert_element(nothing, number, ir.Constant(_WORD, 0))
+        return self.builder.shuffle_vector(first, nothing, ir.Constant(_WORDS, [0] * LANES))
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(_VECTOR, [ir.Constant(_FLOAT, float(value))] * LANES)
+
+    def from_bits(self, bits: int) -> Any:
+        return self.constant(float(np.array(bits, np.uint32).view(np.float32)))
+
+    def words(self, *values: int) -> Any:
+        return ir.Constant(_WORDS, [value % 2**32 for value in values] * (LANES // len(values)))
+
+    def call(self, name: str, *vectors: Any, returns: Any = _VECTOR) -> Any:
+        module = self.builder.module
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(returns, [vector.type for vector in vectors]), name)
+        return self.builder.call(function, vectors)
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """A · b + c, rounded once."""
+        return self.call("llvm.fma.v16f32", a, b, c)
+
+    def polynomial(self, x: Any, coefficients: Sequence[int]) -> Any:
+        value = self.from_bits(coefficients[0])
+        for bits in coefficients[1:]:
+            value = self.fma(x, value, self.from_bits(bits))
+        return value
+
+    def tanh(self, x: Any) -> Any:
+        b, largest, smallest = self.builder, self.from_bits(_TANH_LARGEST), self.from_bits(_TANH_LARGEST | 1 << 31)
+        size = self.call("llvm.fabs.v16f32", x)
+        inside = b.select(b.fcmp_ordered("<", x, smallest), smallest, x)
+        inside = b.select(b.fcmp_ordered(">", inside, largest), largest, inside)
+        square = b.fmul(inside, inside)
+        over = b.fmul(inside, self.polynomial(square, _TANH_OVER))
+        ratio = b.fdiv(over, self.polynomial(square, _TANH_UNDER))
+        ratio = b.select(b.fcmp_ordered("<", size, self.from_bits(_TANH_LINEAR)), x, ratio)
+        sign = self.call("llvm.copysign.v16f32", self.constant(1.0), x)
+        return b.select(b.fcmp_ordered(">=", size, self.constant(20.0)), sign, ratio)
+
+    def log(self, x: Any) -> Any:
+        """Of normal, finite, positive numbers."""
+        b, one = self.builder, self.constant(1.0)
+        bits = b.bitcast(x, _WORDS)
+        fraction = b.or_(b.and_(bits, self.words(0x807FFFFF)), self.words(0x3F000000))
+        mantissa = b.bitcast(fraction, _VECTOR)
+        exponent = b.sitofp(b.sub(b.lshr(bits, self.words(23)), self.words(127)), _VECTOR)
+        is_low = b.fcmp_ordered("<", mantissa, self.from_bits(_ROOT_HALF))
+        exponent = b.fsub(b.fadd(one, exponent), b.select(is_low, one, self.constant(0.0)))
+        x = b.fadd(b.fsub(mantissa, one), b.select(is_low, mantissa, self.constant(0.0)))
+        square = b.fmul(x, x)
+        cube = b.fmul(square, x)
+        value = None
+        for piece in _LOG:
+            own = self.polynomial(x, piece)
+            value = own if value is None else self.fma(value, cube, own)
+        high, low = map(self.from_bits, _LOG_2)
+        value = self.fma(value, cube, b.fmul(low, exponent))
+        half = self.fma(self.constant(-0.5), square, x)
+        return self.fma(high, exponent, b.fadd(half, value))
+
+    def random_bits(self, key: Sequence[Any], first: Any, second: Any) -> tuple[Any, Any]:
+        """Threefry's hash of pairs of words."""
+        b = self.builder
+        keys = [*key, b.xor(b.xor(key[0], key[1]), self.words(0x1BD11BDA))]
+        first, second = b.add(first, keys[0]), b.add(second, keys[1])
+        for n in range(5):
+            for rotation in _ROTATIONS[n % 2]:
+                first = b.add(first, second)
+                second = self.call("llvm.fshl.v16i32", second, second, self.words(rotation), returns=_WORDS)
+                second = b.xor(second, first)
+            first = b.add(first, keys[(n + 1) % 3])
+            second = b.add(b.add(second, keys[(n + 2) % 3]), self.words(n + 1))
+        return first, second
+
+    def loop(self, count: Any, states: Sequence[Any], body: Callable) -> list[Any]:
+        """`states = body(n, states)` for n from 0 to count - 1."""
+        b, start = self.builder, self.builder.block
+        inside, end = b.append_basic_block("inside"), b.append_basic_block("end")
+        zero = ir.Constant(_INT, 0)
+        b.cbranch(b.icmp_signed("<", zero, count), inside, end)
+        b.position_at_end(inside)
+        n = b.phi(_INT)
+        phis = [b.phi(state.type) for state in states]
+        new = body(n, phis)
+        following, last = b.add(n, ir.Constant(_INT, 1)), b.block
+        n.add_incoming(zero, start)
+        n.add_incoming(following, last)
+        for phi, state, value in zip(phis, states, new, strict=True):
+            phi.add_incoming(state, start)
+            phi.add_incoming(value, last)
+        b.cbranch(b.icmp_signed("<", following, count), inside, end)
+        b.position_at_end(end)
+        results = [b.phi(state.type) for state in states]
+        for result, state, value in zip(results, states, new, strict=True):
+            result.add_incoming(state, start)
+            result.add_incoming(value, last)
+        return results
+
+    def product(self, sums: list[Any], weights: Any, x: Any, stride: Any, count: Any, every: Any) -> list[Any]:
+        """Adds the products of `count` inputs of each row, one of `every`, to four sums a row, input by input."""
+        rows = len(sums) // 4
+        xs = [self.row(x, stride, m) for m in range(rows)]
+
+        def body(k: Any, sums: list[Any]) -> list[Any]:
+            columns = [self.load(self.row(weights, k, PANEL), LANES * q) for q in range(4)]
+            place = self.builder.mul(k, every)
+            inputs = [self.everywhere(self.builder.load(self.at(row, place), align=4)) for row in xs]
+            return [self.fma(inputs[m], columns[q], sums[4 * m + q]) for m in range(rows) for q in range(4)]
+
+        return self.loop(count, sums, body)
+
+
+def _intrinsic(write: Callable, returns: Any = types.void) -> Callable:
+    """Makes `write(code, *addresses and numbers)` callable from compiled loops, with one tuple of int64."""
+
+    def codegen(_context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        arguments = [builder.extract_value(values[0], n) for n in range(signature.args[0].count)]
+        result = write(_Code(builder), *arguments)
+        return ir.Constant(ir.IntType(8).as_pointer(), None) if result is None else result
+
+    def typed(_typing: Any, arguments: Any) -> Any:
+        return returns(types.UniTuple(types.int64, len(arguments))), codegen
+
+    return intrinsic(typed)
+
+
+def _block(rows: int) -> Callable:
+    """A panel's columns of `x @ kernel + y @ kernel + base` of some rows.
+
+    With `every` 2, sums over the even inputs are made apart from those over the odd ones, whose weights follow.
+    """
+
+    def write(code, weights, x, x_stride, x_count, y, y_stride, y_count, every, base, base_stride, out, out_stride):
+        b, halves = code.builder, []
+        weights, x, y, base, out = map(code.pointer, (weights, x, y, base, out))
+        for half in range(2):
+            sums = [code.constant(0.0)] * (4 * rows)
+            for z, stride, count in ((x, x_stride, x_count), (y, y_stride, y_count)):
+                some = b.sdiv(count, every)
+                if half:
+                    some = b.mul(some, b.sub(every, ir.Constant(_INT, 1)))
+                sums = code.product(sums, weights, code.at(z, half), stride, some, every)
+                weights = code.row(weights, some, PANEL)
+            halves.append(sums)
+        for n, (even, odd) in enumerate(zip(*halves, strict=True)):
+            added = code.load(code.row(base, base_stride, n // 4), LANES * (n % 4))
+            code.store(b.fadd(added, b.fadd(even, odd)), code.row(out, out_stride, n // 4), LANES * (n % 4))
+
+    return _intrinsic(write)
+
+
+def _write_activation(code, gates, rows, cells, out, stride):
+    """A panel's 16 new cells and outputs of each row, of its gates."""
+    b, half = code.builder, code.constant(0.5)
+    gates, cells, out = map(code.pointer, (gates, cells, out))
+
+    def body(m, _):
+        i, j, f, o = (code.load(code.row(gates, m, PANEL), LANES * q) for q in range(4))
+        # sigmoid(x) = tanh(x / 2) / 2 + 1/2; the forget gate's bias of 1 is 1/2 there.
+        halves = (b.fmul(i, half), code.fma(f, half, half), b.fmul(o, half))
+        i, f, o = (code.fma(code.tanh(x), half, half) for x in halves)
+        place = b.mul(stride, m)
+        cell = code.fma(f, code.load(cells, place), b.fmul(i, code.tanh(j)))
+        code.store(cell, cells, place)
+        code.store(b.fmul(o, code.tanh(cell)), out, place)
+        return []
+
+    code.loop(rows, [], body)
+
+
+def _write_tanh(code, x, count):
+    x = code.pointer(x)
+
+    def body(n, _):
+        here = code.row(x, n, LANES)
+        code.store(code.tanh(code.load(here, 0)), here, 0)
+        return []
+
+    code.loop(count, [], body)
+
+
+def _write_argmax(code, x, count):
+    """Where the first of the largest numbers is."""
+    b, x = code.builder, code.pointer(x)
+
+    def body(n, states):
+        best, where = states
+        new = code.load(code.row(x, n, LANES), 0)
+        is_more = b.fcmp_ordered(">", new, best)
+        return [b.select(is_more, new, best), b.select(is_more, code.everywhere(b.trunc(n, _WORD)), where)]
+
+    best, where = code.loop(count, [code.constant(float("-inf")), code.words(0)], body)
+    is_best = b.fcmp_ordered(
+        "==", best, code.everywhere(code.call("llvm.vector.reduce.fmax.v16f32", best, returns=_FLOAT))
+    )
+    place = b.select(is_best, b.add(b.mul(where, code.words(LANES)), code.words(*range(LANES))), code.words(2**31 - 1))
+    return b.zext(code.call("llvm.vector.reduce.smin.v16i32", place, returns=_WORD), _INT)
+
+
+def _write_gumbel(code, key, out, count):
+    """Adds up to what `jax.random.gumbel` draws, in whole vectors; `key` is two words in one number."""
+    b, out = code.builder, code.pointer(out)
+    halves = [code.everywhere(b.trunc(word, _WORD)) for word in (b.lshr(key, ir.Constant(_INT, 32)), key)]
+
+    def body(n, _):
+        counter = b.add(code.everywhere(b.trunc(b.mul(n, ir.Constant(_INT, LANES)), _WORD)), code.words(*range(LANES)))
+        bits = b.xor(*code.random_bits(halves, code.words(0), counter))
+        floats = b.bitcast(b.or_(b.lshr(bits, code.words(9)), code.words(0x3F800000)), _VECTOR)
+        tiny = code.from_bits(0x00800000)
+        uniform = b.fadd(b.fsub(floats, code.constant(1.0)), tiny)
+        code.store(b.fneg(code.log(b.fneg(code.log(uniform)))), code.row(out, n, LANES), 0)
+        return []
+
+    code.loop(count, [], body)
+
+
+def _write_fold_in(code, key, number):
+    """`jax.random.fold_in`: the new key, two words in one number."""
+    b = code.builder
+    halves = [code.everywhere(b.trunc(word, _WORD)) for word in (b.lshr(key, ir.Constant(_INT, 32)), key)]
+    words = code.random_bits(halves, code.words(0), code.everywhere(b.trunc(number, _WORD)))
+    high, low = (b.zext(b.extract_element(word, ir.Constant(_WORD, 0)), _INT) for word in words)
+    return b.or_(b.shl(high, ir.Constant(_INT, 32)), low)
+
+
+def _typed_fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
+    signature = types.float32(types.float32, types.float32, types.float32)
+    return signature, lambda _context, builder, _signature, values: builder.fma(*values)
+
+
+def _typed_apart(_typing: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, _values: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+    return types.void(), codegen
+
+
+block_6, block_2, block_1 = map(_block, (6, 2, 1))
+activate, tanh, gumbel = map(_intrinsic, (_write_activation, _write_tanh, _write_gumbel))
+argmax, fold_in = (_intrinsic(write, types.int64) for write in (_write_argmax, _write_fold_in))
+fma: Any = intrinsic(_typed_fma)
+"""a · b + c, rounded once."""
+stay_apart: Any = intrinsic(_typed_apart)
+"""Keeps the function where it stands from being copied into its callers, which would take seconds to compile."""

@@ -1,0 +1,86 @@
+import jax
+import numpy as np
+import pytest
+
+from jaxaccomp.arrays import PARTS, STEPS, VOCABULARY
+from jaxaccomp.config import PRESETS, MusicVAEConfig
+from jaxaccomp.generate import sampler
+from jaxaccomp.generate.decoding import kernels, native, packing
+from jaxaccomp.models import musicvae
+
+pytestmark = pytest.mark.skipif(not native.is_available(), reason="a CPU with fused multiplication is wanted")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Three layers of different sizes: neither whole vectors nor whole panels."""
+    config = MusicVAEConfig(encoder_sizes=(8,), conductor_sizes=(20, 34), decoder_sizes=(36, 18, 50), latent_size=7)
+    params = musicvae.initialize(config, jax.random.key(1))
+    for part in PARTS:
+        params[f"decoder_{part}"]["layer_0"]["kernel"] *= 4
+    z_BZ = np.asarray(jax.random.normal(jax.random.key(2), (21, config.latent_size)))
+    return sampler.Sampler(config, params), z_BZ, jax.random.split(jax.random.key(3), 21)
+
+
+def test_tokens_are_xlas(model, monkeypatch):
+    decode, z_BZ, keys_B = model
+    bias = {"drums": np.asarray(jax.random.normal(jax.random.key(4), (21, STEPS, VOCABULARY["drums"])))}
+    calls = [{"temperature": 0.0, "parts": PARTS}, {"temperature": (1.0, 0.3), "bias": bias}]
+    assert decode._is_native(keys_B)
+    found = [np.asarray(decode(z_BZ, keys_B, **call)) for call in calls]
+    monkeypatch.setattr(native, "is_available", lambda: False)
+    for call, here in zip(calls, found, strict=True):
+        there = np.asarray(decode(z_BZ, keys_B, **call))
+        # Where a token falls to the other side of a rounding, what follows in that row may be another.
+        assert (here == there).all((1, 2)).sum() >= 20
+
+
+def test_a_row_does_not_depend_on_the_batch_nor_on_threads(model, monkeypatch):
+    decode, z_BZ, keys_B = model
+    everything = np.asarray(decode(z_BZ, keys_B, 1.0, PARTS))
+    for rows in (slice(0, 1), slice(3, 5), slice(2, 9), slice(0, 8), slice(1, 21)):
+        np.testing.assert_array_equal(decode(z_BZ[rows], keys_B[rows], 1.0, PARTS), everything[rows])
+    monkeypatch.setattr(native, "_TASK_ROWS", 4)
+    np.testing.assert_array_equal(decode(z_BZ, keys_B, 1.0, PARTS), everything)
+
+
+@pytest.mark.parametrize("number", [0, 7, 2**31])
+def test_random_numbers_are_jaxs(number):
+    key = jax.random.fold_in(jax.random.key(5), number)
+    first, second = map(int, jax.random.key_data(jax.random.key(5)))
+    folded = int(kernels.fold_in(np.int64(first << 32 | second), np.int64(number)))
+    assert [folded >> 32 & 0xFFFFFFFF, folded & 0xFFFFFFFF] == list(map(int, jax.random.key_data(key)))
+    noise = np.empty(1 << 16, np.float32)
+    kernels.gumbel(np.int64(folded), noise)
+    np.testing.assert_allclose(noise, jax.random.gumbel(key, noise.shape), rtol=1e-5, atol=1e-6)
+
+
+def test_tanh():
+    x = np.linspace(-30, 30, 1 << 14, dtype=np.float32)
+    y = x[None].copy()
+    kernels.tanh(y)
+    np.testing.assert_allclose(y[0], np.tanh(x.astype(np.float64)), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 7, 12])
+@pytest.mark.parametrize("every", [1, 2])
+def test_dense(rows, every):
+    generator = np.random.default_rng(rows)
+    x = generator.standard_normal((rows, 30)).astype(np.float32)
+    kernel, bias = generator.standard_normal((30, 70)).astype(np.float32), packing.padded(np.arange(70), 64)
+    panels = (packing.halves if every == 2 else packing.dense)(kernel)
+    for block in (1 << 30, 8) if every == 1 else (1 << 30,):
+        out = np.empty((rows, 128), np.float32)
+        kernels.dense(panels, x, bias, out, np.int64(every), np.int64(block))
+        np.testing.assert_allclose(out[:, :70], x @ kernel + np.arange(70), rtol=1e-4, atol=1e-4)
+
+
+def test_what_it_does_not_fit_is_left_to_xla(model):
+    decode, _, keys_B = model
+    assert native.fits(PRESETS["trio-small"])
+    assert not native.fits(PRESETS["hierdec-trio_16bar"])
+    assert not native.fits(MusicVAEConfig(decoder_sizes=(15,), conductor_sizes=(16,)))
+    assert not sampler.Sampler(decode.config, decode._params, dtype="bfloat16")._is_native(keys_B)
+    assert not native.draws(jax.random.split(jax.random.key(0, impl="rbg"), 2))
+    with jax.threefry_partitionable(False):
+        assert not native.draws(keys_B)
