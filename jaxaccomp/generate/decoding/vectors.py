@@ -27,7 +27,7 @@ _VECTOR, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
 _TANH_OVER = (0xA59F25C0, 0x2A61337E, 0xAEBD37FF, 0x335C0041, 0x3779434A, 0x3A270DED, 0x3BA059DC)
 _TANH_UNDER = (0x35A0D3D8, 0x38F895D6, 0x3B14AA05, 0x3BA059DD)
 _TANH_LARGEST, _TANH_LINEAR = 0x40FFF644, 0x39D1B717
-"""Bits of the float32 coefficients of tanh as x times a ratio of polynomials in x²; where it is 1, and where it is x."""
+"""Bits of float32: coefficients of tanh as x times a ratio of polynomials in x²; from where it is 1; below it is x."""
 _LOG = (
     (0x3D9021BB, 0xBDEBD1B8, 0x3DEF251A),
     (0xBDFE5D4F, 0x3E11E9BF, 0xBE2AAE50),
