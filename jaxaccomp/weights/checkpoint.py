@@ -4,9 +4,9 @@
     CHECKPOINT/arrays/        the parameters, written by orbax
     CHECKPOINT/card.md        how good it is (written by `evaluate`, absent at first)
 
-A checkpoint holds a MusicVAE and, once trained, the surrogate encoder of its latent, the experts that guide its bass
-and the critic of its takes. Loading fills the shapes that the configuration asks for, so it never draws a random
-number, and it compares every array with its checksum.
+A checkpoint holds a MusicVAE and, once trained, the surrogate encoder of its latent, the correlation of its draws,
+the experts that guide its bass and the critic of its takes. Loading fills the shapes that the configuration asks for,
+so it never draws a random number, and it compares every array with its checksum.
 """
 
 import hashlib
