@@ -161,7 +161,14 @@ class Accompanist:
             attempts = options.attempts + options.retries
             take.given_NL = given_NL
             take.known = given.choose(
-                self.params["musicvae"], posterior, given_NL, options.given, key, attempts, options.spread
+                self.params["musicvae"],
+                posterior,
+                given_NL,
+                options.given,
+                key,
+                attempts,
+                options.spread,
+                self._correlation,
             )
 
     def settle(

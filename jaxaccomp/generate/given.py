@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from jaxaccomp.arrays import PARTS
 from jaxaccomp.generate.decoding import blocks
+from jaxaccomp.models import correlation as correlations
 from jaxaccomp.models import musicvae
 from jaxaccomp.models.musicvae import Posterior
 
@@ -38,6 +39,7 @@ def choose(
     key: Array,
     count: int,
     spread: float = 1.0,
+    correlation: Mapping[str, Any] | None = None,
 ) -> Float[np.ndarray, "A N Z"]:
     """Latents of windows, without repetition the likelier the sooner.
 
@@ -51,9 +53,11 @@ def choose(
         key: of this take.
         count: how many latents of each window, at most `DRAWS`.
         spread: how far draws stray from the mean, in standard deviations.
+        correlation: parameters of `models.correlation`, if there are any.
     """
     mean_NZ, scale_NZ = (np.asarray(array) for array in posterior)
-    noise_KZ = np.asarray(jax.random.normal(jax.random.fold_in(key, 0), (DRAWS, mean_NZ.shape[1])))
+    noise_KZ = jax.random.normal(jax.random.fold_in(key, 0), (DRAWS, mean_NZ.shape[1]))
+    noise_KZ = np.asarray(correlations.correlate(correlation, noise_KZ))
     gumbel_K = np.asarray(jax.random.gumbel(jax.random.fold_in(key, 1), (DRAWS,)))
     z_NKZ = mean_NZ[:, None] + np.float32(spread) * scale_NZ[:, None] * noise_KZ
     surprise_NK = nll(params, z_NKZ.reshape(-1, z_NKZ.shape[-1]), np.repeat(given_NL, DRAWS, axis=0), part)

@@ -9,6 +9,7 @@ from jaxaccomp.arrays import BAND, PARTS
 from jaxaccomp.evaluation import heldout
 from jaxaccomp.generate import given
 from jaxaccomp.latent.space import LatentSpace
+from jaxaccomp.models import correlation
 
 
 def measure(space: LatentSpace, source: str | PathLike, count: int = 100, seed: int = 0) -> dict[str, dict[str, float]]:
@@ -30,12 +31,13 @@ def measure(space: LatentSpace, source: str | PathLike, count: int = 100, seed: 
     posterior = space.guess(data.tokens_NLP[:, :, 0])
     key = jax.random.key(seed)
     noise_NZ = np.random.default_rng(seed).standard_normal(data.mean_NZ.shape).astype(np.float32)
-    plain_NZ = posterior.mean_BZ + posterior.scale_BZ * noise_NZ
+    correlated = space.params.get("correlation")
+    plain_NZ = posterior.mean_BZ + posterior.scale_BZ * correlation.correlate(correlated, noise_NZ)
     found = {}
     for part in BAND:
         missing = next(other for other in BAND if other != part)
         known_NL = data.tokens_NLP[:, :, PARTS.index(part)]
-        chosen_NZ = given.choose(space.params["musicvae"], posterior, known_NL, part, key, 1)[0]
+        chosen_NZ = given.choose(space.params["musicvae"], posterior, known_NL, part, key, 1, correlation=correlated)[0]
         kinds = {"encoder": data.mean_NZ + data.scale_NZ * noise_NZ, "melody": plain_NZ, "given": chosen_NZ}
         asked_NL = data.tokens_NLP[:, :, PARTS.index(missing)]
         found[missing] = {

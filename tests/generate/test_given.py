@@ -54,3 +54,18 @@ def test_takes_have_keys_of_their_own():
     prints = np.array([3, 4], np.uint32)
     keys = [given.take_key(seed, prints, variation) for seed in (0, 1) for variation in (0, 1)]
     assert len({jax.random.key_data(key).tobytes() for key in keys}) == 4
+
+
+def test_latents_to_choose_from_are_correlated_as_the_surrogates_errors_are(params, windows):
+    posterior, drums_NL = windows
+    size = posterior.mean_BZ.shape[1]
+    root_ZZ = np.linalg.cholesky(np.corrcoef(np.random.default_rng(0).standard_normal((size, 3 * size))))
+    settings = (params, posterior, drums_NL, "drums", jax.random.key(2), given.DRAWS)
+    plain_ANZ = given.choose(*settings)
+    joined_ANZ = given.choose(*settings, correlation={"kernel": root_ZZ.astype(np.float32)})
+
+    def noise(chosen_ANZ):
+        noise_AZ = (chosen_ANZ[:, 0] - posterior.mean_BZ[0]) / posterior.scale_BZ[0]
+        return noise_AZ[np.argsort(noise_AZ[:, 0])]  # the order tells the evidence; the first dimension stays as it is
+
+    np.testing.assert_allclose(noise(joined_ANZ), noise(plain_ANZ) @ root_ZZ.T, rtol=1e-2, atol=1e-3)
