@@ -98,7 +98,7 @@ class GuideConfig:
 
     harmony_sizes: tuple[int, ...] = setting((256,), "units of each hidden layer of the pitch class expert")
     rhythm_sizes: tuple[int, ...] = setting((96,), "units of each hidden layer of the onset expert")
-    harmony_weight: float = setting(1.25, "power of the pitch class expert when the bass is sampled")
+    harmony_weight: float = setting(1.0, "power of the pitch class expert when the bass is sampled")
     rhythm_weight: float = setting(1.0, "power of the onset expert")
 
     def __post_init__(self) -> None:

@@ -41,7 +41,8 @@ class Control(NamedTuple):
 CONTROLS = (
     Control("density", (0.5, 0.75, 1.0, 1.5, 2.0), "bass notes a bar"),
     Control("density", (0.5, 0.75, 1.0, 1.5, 2.0), "drum steps a bar"),
-    Control("fills", ("none", "any", "few", "many"), "change of groove in the eighth and last bars"),
+    Control("fills", ("none", "any", "few"), "change of groove in the bars before a new section"),
+    Control("fills", ("none", "few", "any", "many"), "change of groove in the eighth and last bars"),
     Control("swing", (50.0, 58.0, 62.0, 66.0, 75.0), "place of off-beat notes in their beat, %"),
     Control("humanize", (0.0, 0.25, 0.5, 1.0), "distance from the grid, ms at 120 a minute"),
     Control("humanize", (0.0, 0.25, 0.5, 1.0), "deviation of velocities"),
@@ -130,9 +131,9 @@ def _settle(band: Any, scores: Sequence[Any], settings: ControlsConfig, control:
 
 def _figures(decoded: Sequence[_DecodedSong], control: dict[str, Any]) -> dict[str, float]:
     """All measures of what was decoded, performed as the control says."""
+    from jaxaccomp.generate.arrangement import before_section, groove_change
     from jaxaccomp.generate.options import PlayOptions
-    from jaxaccomp.generate.selection import groove_change
-    from jaxaccomp.music import melody, tokens
+    from jaxaccomp.music import melody, sections, tokens
 
     options = PlayOptions.of(**control)
     tokens_NLP = np.concatenate([one.tokens_NLP for one in decoded])
@@ -157,11 +158,16 @@ def _figures(decoded: Sequence[_DecodedSong], control: dict[str, Any]) -> dict[s
             phases.append(beats[(beats > off_beat / 2 + 0.05) & (beats < (1 + off_beat) / 2 - 0.05)])
             steps = notes["start"] * 4 / quarter
             strays.append(np.abs(steps - np.round(steps)) * 125)
-    middle_and_end = [groove_change(bars_NST[:, bar], bars_NST[:, bar - 1]).mean() for bar in (7, 15)]
+    change_NS = groove_change(bars_NST[:, 1:], bars_NST[:, :-1])  # of the second bar and on
+    melodies = [one.song.melody_NL[: len(one.tokens_NLP)] for one in decoded]
+    before_NS = np.concatenate([before_section(sections.form(melody_NL)) for melody_NL in melodies])[:, 1:]
     return {
         "bass notes a bar": float(tokens.onsets(tokens_NLP[:, :, 0]).sum() / (16 * len(tokens_NLP))),
         "drum steps a bar": float((tokens_NLP[:, :, 1] > 0).sum() / (16 * len(tokens_NLP))),
-        "change of groove in the eighth and last bars": float(np.mean(middle_and_end)),
+        "change of groove in the bars before a new section": float(change_NS[before_NS].mean())
+        if before_NS.any()
+        else 0.0,
+        "change of groove in the eighth and last bars": float(change_NS[:, [6, 14]].mean()),
         "place of off-beat notes in their beat, %": 100 * _mean(phases),
         "distance from the grid, ms at 120 a minute": _mean(strays),
         "deviation of velocities": float(np.mean(velocities)),

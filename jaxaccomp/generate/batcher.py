@@ -274,13 +274,13 @@ class Batcher:
         tokens_BLP = np.asarray(decoded.tokens_BLP)
         if batch.part != "bass":
             parts = self._options.parts if batch.part is None else (batch.part,)
-            return self._scorer(batch.melody_BL, self._as_played(batch, tokens_BLP), parts)
-        bass_BLP = self._as_played(batch, tokens_BLP)
-        both_BLP = self._as_played(batch, np.concatenate([tokens_BLP, batch.given_BL[:, :, None]], axis=2))
+            return self._scorer(batch.melody_BL, self._as_decoded(batch, tokens_BLP), parts)
+        bass_BLP = self._as_decoded(batch, tokens_BLP)
+        both_BLP = self._as_decoded(batch, np.concatenate([tokens_BLP, batch.given_BL[:, :, None]], axis=2))
         scores = self._scorer(batch.melody_BL, both_BLP, ("bass", "drums"))
         return {**scores, COVERAGE: coverage.bar_coverage(batch.melody_BL, bass_BLP, ("bass",))}
 
-    def _as_played(self, batch: Batch, tokens_BLP: Int[np.ndarray, "B L parts"]) -> Int[np.ndarray, "B L parts"]:
+    def _as_decoded(self, batch: Batch, tokens_BLP: Int[np.ndarray, "B L parts"]) -> Int[np.ndarray, "B L parts"]:
         """The tokens as they will be played: where candidates compete, only at the steps that the song's bars have."""
         if self._options.attempts == 1 or all(take.used_NL is None for take, _, _ in batch.slices):
             return tokens_BLP

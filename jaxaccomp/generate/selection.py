@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxaccomp.arrays import BARS
+from jaxaccomp.generate import arrangement
+from jaxaccomp.generate.arrangement import groove_change
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.music import sections, tokens
 from jaxaccomp.music.tokens import SILENT
@@ -25,8 +26,6 @@ LEAP_WEIGHT = 0.5
 """Cost of an octave's leap of the bass from one window to the next, beyond a fifth."""
 REPEAT_WEIGHT = 3.0
 """Cost of drums that are altogether unlike those of the window that this one repeats."""
-FILL_WEIGHT = 2.0
-"""Worth of a bar that is altogether unlike the one before, where a fill is asked for, and cost where none is."""
 DENSITY_WEIGHT = 2.0
 """Cost of twice, or half, as many notes as asked for."""
 METER_WEIGHT = 10.0
@@ -80,7 +79,7 @@ def best_song(melody_NL: Int[np.ndarray, "N L"], attempts: Attempts, options: Pl
         options: what is asked for.
     """
     form = sections.form(melody_NL)
-    own_AN = _own_costs(attempts, form, options)
+    own_AN = _own_costs(melody_NL, attempts, form, options)
     step_NAA = _boundary_costs(attempts, form, options.fills)
     struck_ANL = None if (drums_ANL := attempts.part("drums")) is None else drums_ANL > 0
     chosen_N = _shortest_path(own_AN, step_NAA)
@@ -94,16 +93,9 @@ def best_song(melody_NL: Int[np.ndarray, "N L"], attempts: Attempts, options: Pl
     return chosen_N
 
 
-def groove_change(one_XT: Bool[np.ndarray, "*X T"], other_XT: Bool[np.ndarray, "*Y T"]) -> Float[np.ndarray, "*Z"]:
-    """Share of the steps struck in either bar (or other stretch) that are not struck in both; 0 if both are silent.
-
-    Shapes are broadcast.
-    """
-    both_X, either_X = (one_XT & other_XT).sum(-1), (one_XT | other_XT).sum(-1)
-    return np.where(either_X > 0, 1 - both_X / np.maximum(either_X, 1), 0.0)
-
-
-def _own_costs(attempts: Attempts, form: sections.Form, options: PlayOptions) -> Float[np.ndarray, "A N"]:
+def _own_costs(
+    melody_NL: Int[np.ndarray, "N L"], attempts: Attempts, form: sections.Form, options: PlayOptions
+) -> Float[np.ndarray, "A N"]:
     """What each attempt costs by itself, in standard deviations of the attempts at one window."""
     total_AN = attempts.total_AN
     deviation = np.sqrt(np.mean(np.nanvar(total_AN, axis=0)))
@@ -111,9 +103,13 @@ def _own_costs(attempts: Attempts, form: sections.Form, options: PlayOptions) ->
     cost_AN = cost_AN + UNCOVERED * np.maximum(options.enough - attempts.coverage_AN, 0)
     if attempts.used_NL is not None:
         cost_AN = cost_AN + METER_WEIGHT * _cut_off(attempts.tokens_ANLP, attempts.used_NL)
-    drums_ANL = attempts.part("drums")
-    if drums_ANL is not None and options.fills != "any":
-        cost_AN = cost_AN - FILL_WEIGHT * _fills(drums_ANL > 0, form, options.fills)
+    drums_ANL, bass_ANL = attempts.part("drums"), attempts.part("bass")
+    is_used_NL = True if attempts.used_NL is None else attempts.used_NL
+    if drums_ANL is not None:
+        drums_ANL = drums_ANL * is_used_NL
+        cost_AN = cost_AN + arrangement.of_drums(melody_NL, drums_ANL, form, options.fills)
+    if bass_ANL is not None:
+        cost_AN = cost_AN + arrangement.ending(melody_NL, tokens.onsets(bass_ANL) & is_used_NL)
     for part, factor in zip(("bass", "drums"), options.density, strict=True):
         tokens_ANL = attempts.part(part)
         if factor != 1 and tokens_ANL is not None:
@@ -127,19 +123,6 @@ def _cut_off(tokens_ANLP: Int[np.ndarray, "A N L P"], used_NL: Bool[np.ndarray, 
     """Share of an attempt's events that fall where the song's bars have no step: a pattern that is cut off."""
     event_ANL = (tokens_ANLP > 0).sum(-1)
     return (event_ANL * ~used_NL).sum(-1) / np.maximum(event_ANL.sum(-1), 1)
-
-
-def _fills(struck_ANL: Bool[np.ndarray, "A N L"], form: sections.Form, wish: str) -> Float[np.ndarray, "A N"]:
-    """How far each attempt's fills are as wished: at ends of sections, at every eighth bar, or nowhere."""
-    bars_ANST = tokens.bars(struck_ANL)
-    bars = (BARS // 2 - 1, BARS - 1)
-    middle_AN, end_AN = (groove_change(bars_ANST[:, :, bar], bars_ANST[:, :, bar - 1]) for bar in bars)
-    if wish == "none":
-        return -(middle_AN + end_AN)
-    if wish == "many":
-        return middle_AN + end_AN
-    ends_N = np.append(form.begins_with_window_N[1:], True)
-    return np.where(ends_N, end_AN, -end_AN) - middle_AN
 
 
 def _boundary_costs(attempts: Attempts, form: sections.Form, fills: str) -> Float[np.ndarray, "N A A"]:

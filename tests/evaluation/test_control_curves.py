@@ -12,6 +12,7 @@ from jaxaccomp.evaluation import controls, form
 from jaxaccomp.evaluation.controls import ControlsConfig
 from jaxaccomp.generate import song
 from jaxaccomp.music import midi
+from jaxaccomp.music.tokens import CRASH, KICK
 
 
 def _melody(seed):
@@ -35,6 +36,30 @@ def test_a_groove_that_changes_at_an_edge_is_found_there_alone():
     assert found.inside.sum() == 0
     assert found.repeats.tolist() == [1.0]
     assert found.across.tolist() in ([1.0], [])
+
+
+def test_crashes_are_counted_on_new_sections_and_elsewhere():
+    melody_NL = np.zeros((2, STEPS), np.int32)
+    melody_NL[0, ::4], melody_NL[1, 2::8] = 40, 53
+    drums_NL = np.zeros((2, STEPS), np.int32)
+    drums_NL[:, ::8] = 1 << KICK
+    drums_NL[1, 0] |= 1 << CRASH
+    found = form.changes(melody_NL, drums_NL)
+    assert found.crash_on_section.tolist() == [1.0]
+    assert found.crash_elsewhere.sum() == 0
+    assert len(found.crash_elsewhere) == 30
+    assert found.one_drum.tolist() == [1, 1, 1, 1, 0, 1, 1, 1]
+
+
+def test_an_end_is_measured_after_the_last_note_of_a_whole_song():
+    melody_NL = np.zeros((1, STEPS), np.int32)
+    melody_NL[0, : 33 * 4 : 4] = 40  # the last note begins at step 128, in bar 9
+    drums_NL = np.ones((1, STEPS), np.int32)
+    drums_NL[0, 129:144] = 0
+    found = form.changes(melody_NL, drums_NL)
+    assert found.usual.tolist() == [1.0] * 8
+    assert found.at_end.tolist() == [0.0]
+    assert len(form.changes(melody_NL, drums_NL, is_whole=False).at_end) == 0
 
 
 def test_a_songs_own_drums_lie_on_its_windows():

@@ -69,7 +69,7 @@ def test_bass_bias_is_the_experts_log_ratios_times_temperature():
     random = np.random.default_rng(0)
     melody = np.where(random.random((2, 256)) < 0.3, random.integers(2, 90, (2, 256)), 0).astype(np.int32)
     drums = np.where(random.random((2, 256)) < 0.3, random.integers(0, 512, (2, 256)), 0).astype(np.int32)
-    found = np.asarray(guidance.bass_bias(params, 2.0, 0.5, melody, drums, np.array([1.0, 0.25], np.float32)))
+    found = np.asarray(guidance.bass_bias(params, 2.0, 0.5, 0.0, melody, drums, np.array([1.0, 0.25], np.float32)))
     assert (found[:, :, :2] == 0).all()
     ratio = np.asarray(guide.harmony(params, melody)) + np.log(12)
     odds = np.asarray(guide.rhythm(params, melody, drums) - guide.place(params))
@@ -83,3 +83,28 @@ def test_a_biased_part_on_several_devices_equals_one(tiny):
     shared = sampler.Sampler(PRESETS["tiny"], model._params, devices=jax.devices())
     expected = model(z_BZ, keys_B, 1.0, ("drums", "bass"), bias=noise())
     np.testing.assert_array_equal(shared(z_BZ, keys_B, 1.0, ("drums", "bass"), bias=noise()), expected)
+
+
+def test_notes_near_the_melody_are_unlikely_where_it_lies_high():
+    params = jax.tree.map(
+        np.zeros_like, guide.initialize(GuideConfig(harmony_sizes=(8,), rhythm_sizes=(6,)), jax.random.key(0))
+    )
+    melody = np.zeros((3, 256), np.int32)
+    melody[:, 0] = 72 - 19
+    melody[1, 32:] = 62 - 19  # the third bar and on
+    melody[2, :] = 50 - 19
+    bias = np.asarray(guidance.bass_bias(params, 1.0, 1.0, 1.0, melody, 0 * melody, np.ones(3, np.float32)))
+    said = {(row, step): np.flatnonzero(bias[row, step]) + 19 for row in range(3) for step in (0, 16, 255)}
+    assert [pitches.min() if len(pitches) else None for pitches in said.values()] == [
+        68,
+        68,
+        68,
+        68,
+        58,
+        58,
+        *[None] * 3,
+    ]
+    assert (bias <= 0).all()
+    np.testing.assert_allclose(bias[1, 16, 58 - 19], -0.4 * (62 - 52), rtol=1e-6)
+    silent = guidance.bass_bias(params, 1.0, 1.0, 1.0, 0 * melody, 0 * melody, np.ones(3, np.float32))
+    assert not np.asarray(silent).any()
