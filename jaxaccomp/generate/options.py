@@ -27,14 +27,16 @@ from jaxaccomp.errors import ConfigError
 TEMPERATURE = {"bass": 0.45, "drums": 0.25}
 """Sampling temperature by part, without guidance. Far below these the drummer repeats one bar and the bass falls
 silent, far above both get ragged; drums stand less heat than the bass."""
-GUIDED_TEMPERATURE = {"bass": 0.7, "drums": 0.45}
-"""With guidance, which keeps a hotter bass to the chords."""
+GUIDED_TEMPERATURE = {"bass": 0.8, "drums": 0.45}
+"""With guidance, which keeps a hotter bass to the chords: at 0.8 it leaps as real basses do."""
 
 CANDIDATES = 8
 """Attempts at each window, if there is a critic to choose among them: the knee of quality against time."""
 
 _REVISION = 3
 """Of what the program plays; raised when the same song with the same settings would get other notes."""
+_CHOOSING = 2
+"""Of how attempts are guided and chosen, likewise, where they are."""
 _ORIGINAL = ("seed", "temperature", "parts", "keep", "melody", "spread", "dtype")
 """Settings that every digest is made of, in this order."""
 
@@ -266,6 +268,8 @@ class PlayOptions:
         for field in dataclasses.fields(self):
             if "before" in field.metadata and getattr(self, field.name) != field.metadata["before"]:
                 kept[field.name] = _content(self.like) if field.name == "like" else values[field.name]
+        if self.guidance or self.candidates != 1:
+            kept["choosing"] = _CHOOSING
         return hashlib.sha256(json.dumps([_REVISION, kept]).encode()).hexdigest()[:16]
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from jaxaccomp.bench import settings
 from jaxaccomp.errors import RenderError, UsageError
-from jaxaccomp.evaluation import controls, form, precision
+from jaxaccomp.evaluation import controls, form, meters, precision
 from jaxaccomp.verbs import flags
 
 
@@ -57,6 +57,11 @@ SECTIONS = {
         "whether the groove holds across windows and returns with the melody, beside the songs' own drums",
         "jaxaccomp.evaluation.form",
         form.FormConfig,
+    ),
+    "meters": Section(
+        "how the band plays in 3/4, 6/8 and 5/4, beside the songs' own",
+        "jaxaccomp.evaluation.meters",
+        meters.MetersConfig,
     ),
     "startup": Section(
         "from `infer.py` to the file it writes: where the seconds go",

@@ -39,7 +39,7 @@ def test_temperatures_left_open_are_hotter_where_the_bass_is_guided():
     options = PlayOptions(parts=("drums",), temperature=(0.1,))
     assert PlayOptions().temperature is None
     assert PlayOptions().temperatures(guided=False) == {"bass": 0.45, "drums": 0.25}
-    assert options.temperatures(guided=True) == {"bass": 0.7, "drums": 0.1}
+    assert options.temperatures(guided=True) == {"bass": 0.8, "drums": 0.1}
 
 
 def test_what_is_left_to_the_checkpoint_depends_on_its_guide_and_critic():
