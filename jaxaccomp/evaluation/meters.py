@@ -171,7 +171,9 @@ def _profile(songs: Sequence[Bars]) -> np.ndarray:
 def _summary(songs: Sequence[Bars], profile_T: np.ndarray) -> dict[str, float]:
     from jaxaccomp.music import measures, tokens
 
-    melody_MT, bass_MT, onset_MT, drums_MT = (np.concatenate(part) for part in zip(*(one[:4] for one in songs), strict=True))
+    melody_MT, bass_MT, onset_MT, drums_MT = (
+        np.concatenate(part) for part in zip(*(one[:4] for one in songs), strict=True)
+    )
     struck_MT = drums_MT > 0
     both_M = (melody_MT[:, 0] != tokens.SILENT) & (bass_MT[:, 0] != tokens.SILENT)
     consonant_M = np.isin((melody_MT[:, 0] - bass_MT[:, 0]) % 12, measures.CONSONANCES)
