@@ -87,7 +87,9 @@ def dense(weights_PXV, x_RX, bias_V, out_RV, every, block):
     for p in range(len(weights_PXV)):
         base, base_stride, o = address(bias_V) + 256 * p, none, out + 256 * p
         if inputs > block:
-            out_RV[:, 64 * p : 64 * p + 64] = 0.0
+            for r in range(rows):
+                for v in range(64 * p, 64 * p + 64):
+                    out_RV[r, v] = 0.0
             base, base_stride = o, out_stride
         for first in range(0, inputs, block):
             at, count = w + (p * inputs + first) * 256, min(block, inputs - first)
@@ -121,37 +123,68 @@ def fold_in(key, number):
 
 
 @compiled
-def conduct(initial, initial_bias, belows, owns, biases, bars, z_RZ, block):
-    """Embeddings [S, R, X] of all bars; weights from `packing`."""
+def _begin(state_RX, widths, cells_LRX, h_LRX):
+    """Hands each layer its part of the initial state: its cells, then its outputs."""
+    at = 0
+    for n in range(len(widths)):
+        for r in range(len(state_RX)):
+            for x in range(widths[n]):
+                cells_LRX[n, r, x] = state_RX[r, at + x]
+                h_LRX[n, r, x] = state_RX[r, at + widths[n] + x]
+        at += 2 * widths[n]
+
+
+@compiled
+def conduct(
+    initial, initial_bias, belows, owns, biases, nothing, widths, z_RZ,
+    state_RX, cells_LRX, h_LRX, own_RG, below_NG, gates_RG, out_LSRX, out_LNX, block,
+):  # fmt: skip
+    """Embeddings of all bars.
+
+    Args:
+        initial: panels of initial states, see `packing`.
+        initial_bias: theirs.
+        belows: panels of each layer's inputs; the first's count for nothing.
+        owns: panels of each layer's steps.
+        biases: theirs.
+        nothing: zeros.
+        widths: padded units of each layer.
+        z_RZ: latents.
+        state_RX: room, as all that follows: it is made by the caller, since numba takes long to compile what makes it.
+        cells_LRX: likewise.
+        h_LRX: likewise.
+        own_RG: likewise.
+        below_NG: likewise, for rows of all bars.
+        gates_RG: likewise.
+        out_LSRX: outputs of all layers and bars, of which the last layer's are the embeddings.
+        out_LNX: the same place.
+        block: inputs that are summed at a time.
+    """
     none, one, rows = np.int64(0), np.int64(1), len(z_RZ)  # numbers of no type yet would be compiled each by itself
-    state_RX = np.empty((rows, initial.shape[0] * 64), np.float32)
     dense(initial, z_RZ, initial_bias, state_RX, one, block)
     tanh(state_RX)
-    out_SRX, gates_RG = np.zeros((bars, rows, 1), np.float32), np.empty((rows, 64), np.float32)
-    at = 0
+    _begin(state_RX, widths, cells_LRX, h_LRX)
     for n in range(len(owns)):
-        width = len(owns[n]) * 16
-        cells, h = state_RX[:, at : at + width].copy(), state_RX[:, at + width : at + 2 * width].copy()
-        at += 2 * width
-        own_RG, new_SRX = np.empty((rows, width * 4), np.float32), np.empty((bars, rows, width), np.float32)
-        nothing, below_NG = np.zeros(width * 4, np.float32), np.zeros((bars * rows, width * 4), np.float32)
         if n > 0:
-            dense(belows[n], out_SRX.reshape(bars * rows, -1), nothing, below_NG, one, block)
-        for s in range(bars):
-            dense(owns[n], h, nothing, own_RG, one, block)
+            dense(belows[n], out_LNX[n - 1], nothing, below_NG, one, block)
+        h_RX = h_LRX[n]
+        for s in range(out_LSRX.shape[1]):
+            dense(owns[n], h_RX, nothing, own_RG, one, block)
             for r in range(rows):
-                for g in range(width * 4):
-                    own_RG[r, g] += below_NG[s * rows + r, g] + biases[n][g]
-            lstm_step(owns[n], h, none, h, none, own_RG, one, cells, new_SRX[s], gates_RG)
-            h = new_SRX[s]
-        out_SRX = new_SRX
-    return out_SRX
+                for g in range(widths[n] * 4):
+                    below = below_NG[s * rows + r, g] if n > 0 else np.float32(0)
+                    own_RG[r, g] += below + biases[n][g]
+            out_RX = out_LSRX[n, s]
+            lstm_step(owns[n], h_RX, none, h_RX, none, own_RG, one, cells_LRX[n], out_RX, gates_RG)
+            h_RX = out_RX
 
 
 @compiled
 def decode(
-    initial, initial_bias, start, start_bias, table_VG, owns, biases, units, output, output_bias, vocabulary, part,
-    embedding_SRE, keys_R, temperature_R, bias_RLV, tokens_RL, block,
+    initial, initial_bias, start, start_bias, table_VG, owns, biases, units, widths, output, output_bias,
+    vocabulary, part,
+    embedding_SRE, keys_R, temperature_R, bias_RLV, tokens_RL,
+    state_RX, cells_LRX, h_2LRX, start_RG, base_RG, gates_RG, scores_RV, noise_V, previous_R, block,
 ):  # fmt: skip
     """Decodes rows of a part.
 
@@ -164,6 +197,7 @@ def decode(
         owns: panels of each layer's steps.
         biases: theirs.
         units: of each layer.
+        widths: the same, padded.
         output: panels of scores.
         output_bias: theirs.
         vocabulary: number of tokens.
@@ -171,43 +205,41 @@ def decode(
         embedding_SRE: of all bars.
         keys_R: of which noise is made, two words in one number.
         temperature_R: of each row.
-        bias_RLV: what is added to the scores; [1, 1, V] where there is nothing.
+        bias_RLV: what is added to the scores; [1, 1, 1] where there is nothing.
         tokens_RL: where the tokens go.
+        state_RX: room, as all that follows: it is made by the caller, since numba takes long to compile what makes it.
+        cells_LRX: likewise.
+        h_2LRX: likewise.
+        start_RG: likewise.
+        base_RG: likewise.
+        gates_RG: likewise.
+        scores_RV: likewise, of whole panels.
+        noise_V: likewise.
+        previous_R: -1, the token before the first.
         block: inputs that are summed at a time, but for steps.
     """
-    bars, rows = embedding_SRE.shape[:2]
+    bars, rows, layers = len(embedding_SRE), len(tokens_RL), len(owns)
     none, one, two, everything = np.int64(0), np.int64(1), np.int64(2), np.int64(1 << 30)
-    layers, steps, width = len(owns), tokens_RL.shape[1] // bars, 0
-    for n in range(layers):
-        width = max(width, len(owns[n]) * 16)
-    state_RX, gates_RG = np.empty((rows, initial.shape[0] * 64), np.float32), np.empty((rows, 64), np.float32)
-    start_RG = np.empty((rows, table_VG.shape[1]), np.float32)
-    base_RG = np.empty_like(start_RG)
-    cells, h = np.zeros((layers, rows, width), np.float32), np.zeros((2, layers, rows, width), np.float32)
-    scores_RV, noise_V = np.empty((rows, len(output_bias)), np.float32), np.empty(len(output_bias), np.float32)
-    previous_R, now, new = np.full(rows, -1, np.int32), 0, 1
+    steps, now, new = tokens_RL.shape[1] // bars, 0, 1
     for s in range(bars):
         dense(initial, embedding_SRE[s], initial_bias, state_RX, one, block)
         tanh(state_RX)
-        at = 0
-        for n in range(layers):
-            size = len(owns[n]) * 16
-            cells[n, :, :size] = state_RX[:, at : at + size]
-            h[now, n, :, :size] = state_RX[:, at + size : at + 2 * size]
-            at += 2 * size
+        _begin(state_RX, widths, cells_LRX, h_2LRX[now])
         dense(start, embedding_SRE[s], start_bias, start_RG, one, block)
         for t in range(steps):
             for r in range(rows):
-                if previous_R[r] < 0:
-                    base_RG[r] = start_RG[r]
-                else:
-                    for g in range(base_RG.shape[1]):
-                        base_RG[r, g] = start_RG[r, g] + table_VG[previous_R[r], g]
-            lstm_step(owns[0], h[now, 0], none, h[now, 0], units[0], base_RG, one, cells[0], h[new, 0], gates_RG)
-            for n in range(1, layers):
-                below, out = h[new, n - 1], h[new, n]
-                lstm_step(owns[n], below, units[n - 1], h[now, n], units[n], biases[n], none, cells[n], out, gates_RG)
-            dense(output, h[new, layers - 1], output_bias, scores_RV, two, everything)
+                for g in range(base_RG.shape[1]):
+                    token = table_VG[previous_R[r], g] if previous_R[r] >= 0 else np.float32(0)
+                    base_RG[r, g] = start_RG[r, g] + token
+            h_LRX, out_LRX = h_2LRX[now], h_2LRX[new]
+            below_RX, below_units, base, base_step = h_LRX[0], none, base_RG, one
+            for n in range(layers):
+                own = h_LRX[n]
+                out = out_LRX[n]
+                lstm_step(owns[n], below_RX, below_units, own, units[n], base, base_step, cells_LRX[n], out, gates_RG)
+                if n + 1 < layers:
+                    below_RX, below_units, base, base_step = out, units[n], biases[n + 1], none
+            dense(output, out_LRX[layers - 1], output_bias, scores_RV, two, everything)
             for r in range(rows):
                 if bias_RLV.shape[1] > 1:
                     for v in range(vocabulary):
@@ -216,9 +248,9 @@ def decode(
                     gumbel(fold_in(fold_in(fold_in(keys_R[r], s), t), part), noise_V)
                     for v in range(vocabulary):
                         scores_RV[r, v] = vectors.fma(temperature_R[r], noise_V[v], scores_RV[r, v])
-                scores_RV[r, vocabulary:] = -np.inf
-                previous_R[r] = vectors.argmax(
-                    (address(scores_RV) + 4 * r * scores_RV.shape[1], scores_RV.shape[1] // 16)
-                )
+                for v in range(vocabulary, scores_RV.shape[1]):
+                    scores_RV[r, v] = -np.inf
+                row = address(scores_RV) + 4 * r * scores_RV.shape[1]
+                previous_R[r] = vectors.argmax((row, scores_RV.shape[1] // 16))
                 tokens_RL[r, s * steps + t] = previous_R[r]
             now, new = new, now

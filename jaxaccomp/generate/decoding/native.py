@@ -24,6 +24,8 @@ from jaxaccomp.models import lstm_scan, musicvae
 
 _BLOCK = 128
 """Inputs that XLA's CPU library sums at a time where rows of the batch are rows of the product."""
+_OUTPUT = 9
+"""Place of the scores' panels among a decoder's weights."""
 _TASK_ROWS = 24
 """Rows of a part that one thread decodes: four blocks of them, whose states stay in the cache beside the weights."""
 
@@ -71,10 +73,30 @@ class Conductor:
             *(tuple(packing.dense(packing.gates(kernel)) for kernel in kernels) for kernels in (below, own)),
             tuple(packing.gates(layer["bias"][None])[0] for layer in layers),
         )
+        self._widths = packing.widths(units)
 
     def __call__(self, z_BZ: Float[np.ndarray, "B Z"]) -> Float[np.ndarray, "S B X"]:
         """Embeddings of all bars; only their first E columns count."""
-        return kernels.conduct(*self._weights, BARS, _own(np.ascontiguousarray(z_BZ, np.float32)), _BLOCK)
+        z_BZ = _own(np.ascontiguousarray(z_BZ, np.float32))
+        rows, width = len(z_BZ), max(self._widths)
+        empty = functools.partial(np.empty, dtype=np.float32)
+        out_LSBX = empty((len(self._widths), BARS, rows, width))
+        kernels.conduct(
+            *self._weights,
+            np.zeros(4 * width, np.float32),
+            self._widths,
+            z_BZ,
+            empty((rows, self._weights[0].shape[0] * vectors.PANEL)),
+            empty((len(self._widths), rows, width)),
+            empty((len(self._widths), rows, width)),
+            empty((rows, 4 * width)),
+            empty((BARS * rows, 4 * width)),
+            empty((rows, vectors.PANEL)),
+            out_LSBX,
+            out_LSBX.reshape(len(self._widths), BARS * rows, width),
+            _BLOCK,
+        )
+        return out_LSBX[-1]
 
 
 class Decoder:
@@ -96,15 +118,35 @@ class Decoder:
             ),
             tuple(packing.gates(layer["bias"][None]) for layer in layers),
             units,
+            packing.widths(units),
             packing.halves(np.asarray(decoder["output"]["kernel"])),
             packing.padded(decoder["output"]["bias"], vectors.PANEL),
             vocabulary,
             PARTS.index(part),
         )
+        self._widths = packing.widths(units)
 
-    def __call__(self, *rows: np.ndarray) -> None:
+    def __call__(self, embedding_SBX: np.ndarray, keys_B: np.ndarray, *rows: np.ndarray) -> None:
         """Decodes rows; see `kernels.decode`."""
-        kernels.decode(*self._weights, *rows, _BLOCK)
+        count, layers, width, gates = len(keys_B), len(self._widths), max(self._widths), 4 * self._widths[0]
+        panels = [self._weights[n].shape[0] * vectors.PANEL for n in (0, _OUTPUT)]
+        empty = functools.partial(np.empty, dtype=np.float32)
+        kernels.decode(
+            *self._weights,
+            embedding_SBX,
+            keys_B,
+            *rows,
+            empty((count, panels[0])),
+            empty((layers, count, width)),
+            empty((2, layers, count, width)),
+            empty((count, gates)),
+            empty((count, gates)),
+            empty((count, vectors.PANEL)),
+            empty((count, panels[1])),
+            empty(panels[1]),
+            np.full(count, musicvae.NO_TOKEN, np.int32),
+            _BLOCK,
+        )
 
 
 class NarrowDecoders:

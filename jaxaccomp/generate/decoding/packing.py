@@ -45,3 +45,8 @@ def padded(x: Any, multiple: int) -> np.ndarray:
     """Zeros at the end of the last axis."""
     x = np.asarray(x, np.float32)
     return np.ascontiguousarray(np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % multiple)]))
+
+
+def widths(units: Sequence[int]) -> tuple[int, ...]:
+    """Units of layers, padded to whole vectors."""
+    return tuple(-(-size // LANES) * LANES for size in units)
