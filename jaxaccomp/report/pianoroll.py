@@ -109,16 +109,17 @@ def figure(
     melody: int | Sequence[int] | None = None,
     title: str | None = None,
     bars_per_system: int = BARS_PER_SYSTEM,
+    names: tuple[str, str] = ("original", "result"),
 ) -> "Figure":
-    """The picture that `draw` writes, as a matplotlib figure."""
+    """The picture that `draw` writes, as a matplotlib figure; `names` stand beside the original and the score."""
     scores = [score] if original is None else [original, score]
     end_tick = max(int(one.notes["end"].max(initial=1)) for one in scores)
     grid = bars(score, end_tick)
     width = max(bars_per_system, -(-grid.count // MOST_SYSTEMS))
     systems = [range(first, min(first + width, grid.count)) for first in range(0, grid.count, width)]
     voices = [roles(score, melody)] if original is None else [roles(original), roles(score, melody)]
-    names = [""] if original is None else ["original", "result"]
-    return _page(scores, voices, names, grid, systems, width, title or Path(score.source).name)
+    shown = [""] if original is None else names
+    return _page(scores, voices, shown, grid, systems, width, title or Path(score.source).name)
 
 
 @dataclass(frozen=True)

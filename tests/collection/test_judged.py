@@ -1,6 +1,10 @@
 """Everything on: a guided bass, candidates, a critic. A song's notes still depend on nothing but the song."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -14,6 +18,7 @@ from jaxaccomp.config import CriticConfig, GuideConfig
 from jaxaccomp.generate import accompanist
 from jaxaccomp.models import critic, guide
 from jaxaccomp.music import measures, midi
+from jaxaccomp.runtime import VIRTUAL_DEVICES
 from jaxaccomp.weights import checkpoint
 
 PLAY = {"candidates": 3, "retries": 0}
@@ -68,6 +73,39 @@ def test_a_collection_in_batches_of_any_size_plays_what_accompany_plays(judged, 
         assert (tmp_path / entry["outputs"][0]).read_bytes() == take.score.data
         assert entry["scores"] == pytest.approx(take.scores, abs=1e-4)
         assert set(take.scores) == {"total", "critic", "drum_critic", "coverage"}
+
+
+@pytest.fixture(scope="module")
+def alone(judged, songs):
+    """What `accompany` makes of each song by itself."""
+    band = accompanist.load(judged)
+    return {path.name: band.accompany(path, **PLAY)[0].score.data for path in sorted(songs.iterdir())}
+
+
+def _start(songs, checkpoint_path, out, *flags, devices=1):
+    command = [sys.executable, "-m", "jaxaccomp", "infer", str(songs), "--out", str(out), "--workers", "1"]
+    command += ["--checkpoint", str(checkpoint_path), "--candidates", "3", "--retries", "0", *flags]
+    environment = {**os.environ, "XLA_FLAGS": f"--{VIRTUAL_DEVICES}={devices}"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_eight_devices_and_small_batches_play_what_accompany_plays(judged, songs, alone, tmp_path):
+    assert _start(songs, judged, tmp_path, "--batch-size", "3", devices=8).wait() == 0
+    assert {name: (tmp_path / name).read_bytes() for name in alone} == alone
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_and_resumed_plays_what_accompany_plays(judged, songs, alone, tmp_path):
+    first = _start(songs, judged, tmp_path, "--batch-size", "2")
+    deadline_s = time.monotonic() + 240
+    while first.poll() is None and time.monotonic() < deadline_s and not any(tmp_path.glob("*.mid")):
+        time.sleep(0.002)
+    first.kill()
+    first.wait()
+    assert any(tmp_path.glob("*.mid")), "it was killed after the first song"
+    assert _start(songs, judged, tmp_path, "--batch-size", "5").wait() == 0
+    assert {name: (tmp_path / name).read_bytes() for name in alone} == alone
 
 
 def test_guidance_and_choice_change_notes_and_off_they_do_not(judged, tiny_checkpoint, songs):
