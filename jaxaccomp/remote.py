@@ -224,13 +224,19 @@ def write_text(url: Any, text: str) -> None:
 
 
 def create_text(url: Any, text: str) -> bool:
-    """Writes a small file only if there is none; whether it did, which the bucket decides."""
+    """Writes a small file only if there is none; whether it did, which the bucket decides if it knows conditions."""
     with reaching(url):
         system, root = _system(url)
         try:
             system.pipe_file(root, text.encode(), mode="create")
         except FileExistsError:
             return False
+        except (
+            Exception
+        ):  # other services than Amazon's and Google's may know no conditions; if not that, it fails again
+            if system.exists(root):
+                return False
+            system.pipe_file(root, text.encode())
         return True
 
 

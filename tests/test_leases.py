@@ -7,6 +7,7 @@ import time
 
 import emulators
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from jaxaccomp import leases, remote
 from jaxaccomp.errors import TrainingError
@@ -69,6 +70,22 @@ def test_a_writer_that_lost_the_folder_ends(folder, monkeypatch, capfd):
             time.sleep(0.05)
     assert ends[0] == 1
     assert "a run on another has taken this folder; ended here without writing" in capfd.readouterr().err
+
+
+def test_a_service_that_knows_no_conditions_is_asked_first_whether_a_file_is_there(monkeypatch):
+    class Plain(MemoryFileSystem):
+        store, pseudo_dirs, cachable = {}, [""], False
+
+        def pipe_file(self, path, value, mode="overwrite", **_):
+            if mode == "create":
+                raise NotImplementedError("A header you provided implies functionality that is not implemented")
+            super().pipe_file(path, value)
+
+    system = Plain()
+    monkeypatch.setattr(remote, "_system", lambda url: (system, "/bucket/file"))
+    assert remote.create_text("s3://bucket/file", "one")
+    assert not remote.create_text("s3://bucket/file", "two")
+    assert remote.read_text("s3://bucket/file") == "one"
 
 
 def test_folders_of_this_machine_need_none(tmp_path):
