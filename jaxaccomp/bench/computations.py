@@ -150,10 +150,27 @@ class Workbench:
         config, key = self.config.musicvae, jax.random.key(0)
         encode = jax.jit(partial(naive.encode, config))
         decode = jax.jit(lambda params, z_BZ: naive.decode(config, params, z_BZ, key, TEMPERATURE, BASS_AND_DRUMS))
-        ours = (self._encode(), self._decode("decode", BASS_AND_DRUMS))
+        whole = jax.jit(
+            lambda params, melody_BL: naive.decode(
+                config,
+                params["musicvae"],
+                naive.guess(self._surrogate, params["surrogate"], melody_BL),
+                key,
+                TEMPERATURE,
+                BASS_AND_DRUMS,
+            )
+        )
+
+        def start_whole(batch: int) -> Callable[[], Any]:
+            melody_BL = jnp.asarray(_melodies(batch))
+            params = {model: self.params[model] for model in ("musicvae", "surrogate")}
+            return lambda: whole(params, melody_BL)
+
+        ours = (self._encode(), self._decode("decode", BASS_AND_DRUMS), self._accompany())
         starts = (
             self._calling(encode, "musicvae", _windows),
             self._calling(decode, "musicvae", self._latents),
+            start_whole,
         )
         return [
             Computation(

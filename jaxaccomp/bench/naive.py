@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxaccomp.arrays import BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
-from jaxaccomp.config import MusicVAEConfig
+from jaxaccomp.config import MusicVAEConfig, SurrogateConfig
 
 Params = Mapping[str, Any]
 
@@ -24,9 +24,20 @@ def encode(config: MusicVAEConfig, params: Params, tokens_BLP: jax.Array) -> tup
     sequence_BLI = jnp.concatenate(
         [jax.nn.one_hot(tokens_BLP[..., p], VOCABULARY[part]) for p, part in enumerate(PARTS)], axis=-1
     )
+    summary = _bidirectional(config.encoder_sizes, params["encoder"], sequence_BLI)
+    return _dense(params["mean"], summary), jax.nn.softplus(_dense(params["scale"], summary))
+
+
+def guess(config: SurrogateConfig, params: Params, melody_BL: jax.Array) -> jax.Array:
+    """Mean of the surrogate's posterior over z, from full-length windows."""
+    summary = _bidirectional(config.sizes, params, jax.nn.one_hot(melody_BL, VOCABULARY["melody"]))
+    return _dense(params["mean"], summary)
+
+
+def _bidirectional(sizes: Sequence[int], params: Params, sequence_BLI: jax.Array) -> jax.Array:
     ends: list[jax.Array] = []
-    for i, units in enumerate(config.encoder_sizes):
-        layer = params["encoder"][f"layer_{i}"]
+    for i, units in enumerate(sizes):
+        layer = params[f"layer_{i}"]
         outputs = {}
         for direction in ("forward", "backward"):
             rnn = nn.RNN(nn.OptimizedLSTMCell(units), reverse=direction == "backward", keep_order=True)
@@ -34,8 +45,7 @@ def encode(config: MusicVAEConfig, params: Params, tokens_BLP: jax.Array) -> tup
             outputs[direction] = rnn.apply({"params": {"cell": cell}}, sequence_BLI)
         ends = [outputs["forward"][:, -1], outputs["backward"][:, 0]]
         sequence_BLI = jnp.concatenate([outputs["forward"], outputs["backward"]], axis=-1)
-    summary = jnp.concatenate(ends, axis=-1)
-    return _dense(params["mean"], summary), jax.nn.softplus(_dense(params["scale"], summary))
+    return jnp.concatenate(ends, axis=-1)
 
 
 def decode(

@@ -139,3 +139,18 @@ class StartupConfig:
 
     def __post_init__(self) -> None:
         _require_positive(self, "repeats")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverythingConfig:
+    """All of it, within a limit of time (`bench.everything`)."""
+
+    out: Path = setting(Path("bench-results"), "folder for results.json and tables.md")
+    minutes: float = setting(25.0, "steps that do not end within so many minutes are left out")
+    steps: Literal["auto", "cpu", "accelerator"] = setting(
+        "auto", "those of which kind of machine; --steps accelerator --quick tries an accelerator's on a CPU"
+    )
+    quick: bool = setting(False, "the same steps on tiny models: whether they work")
+
+    def __post_init__(self) -> None:
+        require(self.minutes > 0, f"--minutes must be more than 0, got {self.minutes}")

@@ -68,6 +68,11 @@ SECTIONS = {
         "jaxaccomp.bench.startup",
         settings.StartupConfig,
     ),
+    "all": Section(
+        "all that tells how fast this machine is, one after the other: results.json and tables.md",
+        "jaxaccomp.bench.everything",
+        settings.EverythingConfig,
+    ),
 }
 
 
