@@ -1,10 +1,13 @@
 import json
 
+import pytest
+
 from jaxaccomp.bench import everything
 from jaxaccomp.bench.everything import Step
 from jaxaccomp.bench.settings import EverythingConfig
 
 
+@pytest.mark.slow
 def test_each_step_leaves_its_results_and_a_failure_stops_none(tmp_path, monkeypatch):
     steps = (
         Step("no such row", "--preset tiny --rows nothing --quick"),
