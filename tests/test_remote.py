@@ -6,8 +6,9 @@ from pathlib import Path
 import emulators
 import pytest
 
-from jaxaccomp import cli, remote, sending
-from jaxaccomp.errors import RemoteError, UsageError
+from jaxaccomp import cli, files, remote, sending
+from jaxaccomp.errors import CheckpointError, RemoteError, UsageError
+from jaxaccomp.weights import checkpoint
 
 KINDS = {"gs": emulators.gcs, "s3": emulators.s3}
 
@@ -102,6 +103,19 @@ def test_files_that_may_wait_come_when_asked_for_and_again_when_they_changed(buc
     copy = remote.mirror(url, "tests", lazily=".shard-")
     assert remote.ensure(copy / "x.shard-1")
     assert (copy / "x.shard-1").read_text() == "X.SHARD-1"
+
+
+def test_what_is_no_checkpoint_is_refused_before_it_is_copied(bucket, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "shard").write_text("large")
+    remote.send(tmp_path, f"{bucket}/dataset")
+    with pytest.raises(CheckpointError, match=r"dataset: is no checkpoint of this program; it lacks config.json"):
+        checkpoint.resolve(f"{bucket}/dataset")
+    (tmp_path / "checkpoint" / "config.json").write_text("{}")
+    remote.send(tmp_path, f"{bucket}/run")
+    with pytest.raises(CheckpointError, match=rf"training run; its checkpoint is {bucket}/run/checkpoint"):
+        checkpoint.resolve(f"{bucket}/run")
+    assert not [name for name in ("dataset", "run") if list(files.cache_folder().glob(f"checkpoints/*-{name}"))]
 
 
 def test_results_are_taken_up_and_sent(bucket):

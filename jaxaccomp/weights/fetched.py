@@ -42,6 +42,11 @@ def local(path_or_name: str | os.PathLike) -> str | os.PathLike:
 
 @functools.lru_cache(maxsize=8)  # a run asks for its checkpoint several times
 def _from_bucket(url: str) -> Path:
+    held = remote.listing(url)  # what is no checkpoint may be large, and is not copied
+    if "checkpoint/config.json" in held:
+        raise CheckpointError(f"{url}: is the folder of a training run; its checkpoint is {url}/checkpoint")
+    if "config.json" not in held:
+        raise CheckpointError(f"{url}: is no checkpoint of this program; it lacks config.json")
     return remote.mirror(url, KIND)
 
 
