@@ -89,9 +89,9 @@ def bars(melody_NL: np.ndarray, bass_NL: np.ndarray, drums_NL: np.ndarray, grid:
         return found_XT[used_XT[whole_X]].reshape(len(np.unique(number_X[whole_X])), -1)
 
     event_XT = ((drums_NL > 0) + tokens.onsets(bass_NL)).reshape(-1, STEPS_PER_BAR)[:count]
-    heard_NL = np.zeros(melody_NL.size, bool)
-    heard_NL[: count * STEPS_PER_BAR] = used_XT.ravel()
-    bass_NL = np.where(heard_NL.reshape(bass_NL.shape), bass_NL, 0)
+    sounding_NL = np.zeros(melody_NL.size, bool)
+    sounding_NL[: count * STEPS_PER_BAR] = used_XT.ravel()
+    bass_NL = np.where(sounding_NL.reshape(bass_NL.shape), bass_NL, 0)
     pitches = (tokens.sounding(part.reshape(1, -1))[0] for part in (melody_NL, bass_NL))
     return Bars(
         *(cut(values) for values in (*pitches, tokens.onsets(bass_NL), drums_NL)),
