@@ -142,7 +142,7 @@ def _run(step: Step, config: EverythingConfig, left_s: float) -> dict[str, Any]:
     if done.returncode != 0:
         return {"failed": (done.stderr.strip().splitlines() or ["without a word"])[-1]}
     taken_s = round(time.monotonic() - started, 1)
-    results = json.loads(done.stdout)
+    results = json.loads(done.stdout[done.stdout.index("{\n") :])  # behind whatever a section says meanwhile
     return {"section": f"jaxaccomp.bench.{section}", "took_s": taken_s, "bench": " ".join(words), "results": results}
 
 
