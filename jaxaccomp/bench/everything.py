@@ -39,14 +39,14 @@ class Step(NamedTuple):
 
 
 _ON_CPU = (
-    Step("default", "--batch-size 1,2,4,8,32,64 --naive"),
-    Step("full size, few windows", f"--preset {_FULL} --batch-size 1,8 --naive --quick --rows {{rows}}"),
-    Step("full size", f"--preset {_FULL} --batch-size 32 --naive --quick --rows {{rows}}"),
+    Step("default", "--batch-size 1,2,4,8,32,64 --naive --rows {rows},end_to_end,naive_end_to_end"),
     Step("start-up", "startup --repeats 3"),
+    Step("full size", f"--preset {_FULL} --batch-size 1,32 --naive --quick --rows {{rows}}"),
     Step("collection", "collection --songs 100 --loop-songs 20"),
+    Step("full size, bfloat16", f"--preset {_FULL} --batch-size 32 --quick --dtype bfloat16 --rows encode,decode"),
     Step("training", "train --steps 5 --naive"),
+    Step("full size, few windows", f"--preset {_FULL} --batch-size 2,4,8 --naive --quick --rows {{rows}}"),
     Step("bfloat16", "--batch-size 1,32 --dtype bfloat16"),
-    Step("full size, bfloat16", f"--preset {_FULL} --batch-size 8 --quick --dtype bfloat16 --rows encode,decode"),
 )
 _ON_ACCELERATOR = (
     Step("default, float32", "--batch-size 64,512,4096 --naive", _EXACT),
@@ -124,7 +124,8 @@ def _arguments(step: Step, config: EverythingConfig) -> str:
             at = words.index(flag) + 1
             words[at] = min(words[at].split(","), key=int) if flag == "--batch-size" else "8"
     words = [word for word in words if word not in ("--naive", "--quick")]
-    return " ".join(word.replace(_FULL, "tiny").replace(_ROWS, "encode,decode") for word in words) + " --quick"
+    words = [word.replace(_FULL, "tiny").replace(_ROWS, "encode,decode") for word in words]
+    return " ".join(word.replace(",naive_end_to_end", "") for word in words) + " --quick"
 
 
 def _run(step: Step, config: EverythingConfig, left_s: float) -> dict[str, Any]:
