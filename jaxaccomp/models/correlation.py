@@ -44,8 +44,11 @@ def fit(target: Posterior, guess: Posterior) -> dict[str, Any]:
 
 
 def correlate(params: Params | None, noise_BZ: Float[AnyArray, "B Z"]) -> Float[AnyArray, "B Z"]:
-    """Standard normal noise with the dimensions' correlation; as it is where there is none."""
-    return noise_BZ if params is None else noise_BZ @ params["kernel"].T
+    """Standard normal noise with the dimensions' correlation, in an array of its kind; as it is where there is none."""
+    if params is None:
+        return noise_BZ
+    root_ZZ = params["kernel"]
+    return noise_BZ @ (np.asarray(root_ZZ) if isinstance(noise_BZ, np.ndarray) else root_ZZ).T
 
 
 def divergence_B(params: Params | None, target: Posterior, guess: Posterior) -> Float[AnyArray, " B"]:

@@ -62,3 +62,11 @@ def test_noise_is_correlated_and_keeps_its_variance():
     noise_BZ = jax.random.normal(jax.random.key(0), (40_000, 3))
     found = np.cov(np.asarray(correlation.correlate(jax.tree.map(jnp.asarray, params), noise_BZ)).T)
     np.testing.assert_allclose(found, params["kernel"] @ params["kernel"].T, atol=0.02)
+
+
+def test_noise_of_numpy_stays_numpys():
+    params = {"kernel": jnp.asarray(root_of_random_correlation(3), jnp.float32)}
+    noise_BZ = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    found = correlation.correlate(params, noise_BZ)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, correlation.correlate(params, jnp.asarray(noise_BZ)), rtol=1e-5, atol=1e-6)
