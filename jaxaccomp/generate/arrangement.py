@@ -15,7 +15,7 @@ from jaxaccomp.music.tokens import CRASH
 
 FILL_WEIGHT = 2.0
 """Worth of a bar that is altogether unlike the one before, where a fill is asked for, and cost where none is."""
-CRASH_WEIGHT = 1.5
+CRASH_WEIGHT = 3.0
 """Worth of a crash on the first beat of every new section. (Real songs have one on 28 % of them, and on 13 % of other
 first beats.)"""
 ENDING_WEIGHT = 2.0

@@ -24,7 +24,7 @@ the scores, like all below. (Of 32 songs with eight attempts a window, drums cha
 best is kept, by .15 at weight 3, .14 at 4, .12 at 5; in the songs' own drums by .15.)"""
 LEAP_WEIGHT = 0.5
 """Cost of an octave's leap of the bass from one window to the next, beyond a fifth."""
-REPEAT_WEIGHT = 3.0
+REPEAT_WEIGHT = 5.0
 """Cost of drums that are altogether unlike those of the window that this one repeats."""
 DENSITY_WEIGHT = 2.0
 """Cost of twice, or half, as many notes as asked for."""
