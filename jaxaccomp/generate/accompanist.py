@@ -21,7 +21,7 @@ from jaxaccomp import runtime
 from jaxaccomp.arrays import BAND, PARTS
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError
-from jaxaccomp.generate import density, given, guidance, latents, scoring
+from jaxaccomp.generate import density, given, guidance, latents, refinement, scoring
 from jaxaccomp.generate.batcher import Batcher, Decoded, PendingTake
 from jaxaccomp.generate.conditioning import Conditions
 from jaxaccomp.generate.decoding import blocks
@@ -242,6 +242,8 @@ class Accompanist:
             attempts_B,
             latents.toward_prior(attempts_B, options.attempts),
         )
+        if options.refine:
+            z_BZ = refinement.refine(self.params["musicvae"], options.refine, melody_BL, z_BZ, *posterior)
         if options.steer:
             z_BZ = z_BZ + self._conditions.shift(options)
         return Decoded(self._decode(melody_BL, z_BZ, keys_B, given_BL, options), z_BZ, *posterior)

@@ -86,6 +86,13 @@ class PlayOptions:
         metavar="N",
         before=1,
     )
+    refine: int = setting(
+        0,
+        "gradient steps that make each latent explain the melody better, each about as much work as playing once",
+        metavar="STEPS",
+        before=0,
+        between=(0, 100),
+    )
     density: tuple[float, ...] = setting(
         (1.0, 1.0),
         "how many notes bass and drums play, as a share of what they would: one value, or bass,drums",
