@@ -167,7 +167,10 @@ def _model_lines(model: Model) -> str:
         lines.append("* correlation of the surrogate's errors, for its draws")
     if model.config.critic is not None:
         critic = model.config.critic
-        lines.append(f"* critic: {critic.trees} trees of depth {critic.depth} over {len(critic.features)} features")
+        about_drums = f", and {critic.drum_trees} about drums alone" if critic.drum_trees else ""
+        lines.append(
+            f"* critic: {critic.trees} trees of depth {critic.depth} over {len(critic.features)} features{about_drums}"
+        )
     lines.append(f"* {model.parameters:,} parameters, {model.disk_bytes / 1e6:.1f} MB on disk as {model.dtype}")
     lines.append(f"* fingerprint `{model.fingerprint[:16]}`")
     return "\n".join(lines)
@@ -176,6 +179,8 @@ def _model_lines(model: Model) -> str:
 def _run_lines(run: Run, machine: str) -> str:
     settings = dict(run.settings)
     objective = settings.pop("objective", "vae")
+    for place in ("data", "checkpoint"):  # of the machine it ran on
+        settings.pop(place, None)
     batch = settings.get("batch_size", 0)
     steps = max((line["step"] for line in run.lines), default=0)
     rates = [line["examples_per_s"] for line in run.lines if line.get("examples_per_s")]
