@@ -1,7 +1,8 @@
 """How the band plays in other meters than 4/4, bar by bar of the song, beside the songs' own bass and drums.
 
-The model knows bars of 16 steps; a song's bar takes 12 of them in 3/4 and 6/8, and 12 and 8 in 5/4. Attempts are scored
-on the steps that the song's bars have. No window of such songs is ever trained on, since datasets hold 4/4 alone.
+The model knows bars of 16 steps; a song's bar takes 12 of them in 3/4 and 6/8, and 12 and 8 in 5/4. Attempts are
+scored on the steps that the song's bars have. Songs are played whole; their bars of the meter in question are measured.
+Nothing is ever trained on such bars, since datasets hold 4/4 alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ class MetersConfig:
     checkpoint: str = setting("trio-small", "name or folder")
     meters: tuple[str, ...] = setting(("3/4", "6/8", "5/4"), "which meters")
     limit: int = setting(20, "songs of each meter, at most")
-    windows: int = setting(3, "windows of a song, at most, from its beginning")
+    windows: int = setting(12, "windows of a song, at most, from its beginning")
     quick: bool = setting(False, "two songs of each meter")
 
     def __post_init__(self) -> None:
@@ -34,6 +35,9 @@ class MetersConfig:
             top, _, bottom = meter.partition("/")
             require(top.isdigit() and bottom.isdigit(), f"--meters expects meters such as 3/4,6/8, got {meter!r}")
 
+
+_LEAST = 8
+"""Bars of the meter in which each part plays at least."""
 
 MEASURES = {
     "bass_notes": "bass notes a bar",
@@ -63,14 +67,17 @@ class Bars(NamedTuple):
     """Share of notes where the bars have no step."""
 
 
-def bars(melody_NL: np.ndarray, bass_NL: np.ndarray, drums_NL: np.ndarray, grid: Any) -> Bars:
+def bars(
+    melody_NL: np.ndarray, bass_NL: np.ndarray, drums_NL: np.ndarray, grid: Any, wanted_X: np.ndarray | None = None
+) -> Bars:
     """Cuts tokens into the song's bars.
 
     Args:
         melody_NL: melody tokens, window by window.
         bass_NL: bass tokens, likewise.
         drums_NL: drum tokens, likewise.
-        grid: of the song, whose meter is the same all through.
+        grid: of the song.
+        wanted_X: which of the model's bars are in the meter in question; None: all are.
     """
     from jaxaccomp.music import tokens
 
@@ -82,13 +89,16 @@ def bars(melody_NL: np.ndarray, bass_NL: np.ndarray, drums_NL: np.ndarray, grid:
     length_M = np.bincount(number_X, used_XT.sum(1))
     if count < len(grid) and not grid.opens_bar[count]:
         length_M[-1] = 0  # goes on in the next window
-    whole_X = length_M[number_X] == np.bincount(length_M.astype(int)[length_M > 0]).argmax()
+    wanted_X = np.ones(count, bool) if wanted_X is None else wanted_X[:count]
+    usual = np.bincount(length_M[number_X[wanted_X]].astype(int)).argmax() if wanted_X.any() else 0
+    whole_X = wanted_X & (length_M[number_X] == usual) & (usual > 0)
 
     def cut(values_NL: np.ndarray) -> np.ndarray:
         found_XT = values_NL.reshape(-1, STEPS_PER_BAR)[:count][whole_X]
         return found_XT[used_XT[whole_X]].reshape(len(np.unique(number_X[whole_X])), -1)
 
-    event_XT = ((drums_NL > 0) + tokens.onsets(bass_NL)).reshape(-1, STEPS_PER_BAR)[:count]
+    event_XT = ((drums_NL > 0).astype(int) + tokens.onsets(bass_NL)).reshape(-1, STEPS_PER_BAR)[:count]
+    event_XT = event_XT * wanted_X[:, None]
     sounding_NL = np.zeros(melody_NL.size, bool)
     sounding_NL[: count * STEPS_PER_BAR] = used_XT.ravel()
     bass_NL = np.where(sounding_NL.reshape(bass_NL.shape), bass_NL, 0)
@@ -116,16 +126,16 @@ def measure(config: MetersConfig | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for meter in settings.meters:
         sources: dict[str, list[Bars]] = {"real": [], "default": [], "fast": []}
-        for prepared, grid, bass_NL, drums_NL in _songs(settings.songs, meter, limit):
-            cut = slice(settings.windows)
+        cut = slice(settings.windows)
+        for prepared, grid, wanted_X, bass_NL, drums_NL in _songs(settings.songs, meter, limit, settings.windows):
             melody_NL = prepared.melody_NL[cut]
-            sources["real"].append(bars(melody_NL, bass_NL[cut], drums_NL[cut], grid))
+            sources["real"].append(bars(melody_NL, bass_NL[cut], drums_NL[cut], grid, wanted_X))
             for name, options in ways.items():
                 used_NL = None if prepared.used_NL is None else prepared.used_NL[cut]
                 take = PendingTake(melody_NL, prepared.fingerprint, used_NL=used_NL)
                 band.settle([take], options)
                 parts = (take.tokens_NLP[:, :, place].astype(np.int32) for place in range(2))
-                sources[name].append(bars(melody_NL, *parts, grid))
+                sources[name].append(bars(melody_NL, *parts, grid, wanted_X))
         songs = len(sources["real"])
         profile_T = _profile(sources["real"]) if songs else None
         found[meter] = {
@@ -136,12 +146,16 @@ def measure(config: MetersConfig | None = None) -> dict[str, Any]:
     return {"meters": found}
 
 
-def _songs(folder: Path, meter: str, limit: int) -> Iterator[tuple[Any, ...]]:
-    """Songs in this meter all through that have bass and drums: prepared, with the grid and both parts' tokens."""
+def _songs(folder: Path, meter: str, limit: int, windows_at_most: int) -> Iterator[tuple[Any, ...]]:
+    """Songs with bars in this meter in which both bass and drums play.
+
+    Each is prepared, with its grid, which of its bars are in the meter, and both parts' tokens.
+    """
     from jaxaccomp import files
     from jaxaccomp.errors import MidiError
     from jaxaccomp.generate import song
     from jaxaccomp.music import accompaniment, melody, midi
+    from jaxaccomp.music.grid import settle
 
     wanted = tuple(int(number) for number in meter.split("/"))
     count = 0
@@ -150,16 +164,21 @@ def _songs(folder: Path, meter: str, limit: int) -> Iterator[tuple[Any, ...]]:
             return
         try:
             score = midi.read(path)
-            if {(one["numerator"], one["denominator"]) for one in score.metres} != {wanted}:
+            told = settle(score.metres, score.ticks_per_quarter)
+            is_meter_X = (told["numerator"] == wanted[0]) & (told["denominator"] == wanted[1])
+            if not is_meter_X.any():
                 continue
             prepared = song.prepare(score)
             windows = melody.windows(score, prepared.choice)
             parts = [accompaniment.tokens(score, windows, part) for part in ("bass", "drums")]
         except (MidiError, OSError):
             continue
-        if all((part > 1).sum() >= BARS for part in parts):
+        place_X = np.searchsorted(told["tick"], windows.grid.start_ticks, side="right") - 1
+        wanted_X = is_meter_X[np.maximum(place_X, 0)]
+        shown = np.flatnonzero(wanted_X[: windows_at_most * BARS])
+        if all(len(shown) and (part.reshape(-1, STEPS_PER_BAR)[shown] > 1).any(1).sum() >= _LEAST for part in parts):
             count += 1
-            yield prepared, windows.grid, *parts
+            yield prepared, windows.grid, wanted_X, *parts
 
 
 def _profile(songs: Sequence[Bars]) -> np.ndarray:
