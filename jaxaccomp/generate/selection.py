@@ -20,8 +20,8 @@ from jaxaccomp.music.tokens import SILENT
 
 GROOVE_WEIGHT = 5.0
 """Cost of drums that change altogether from one window to the next though not within them; in standard deviations of
-the scores, like all below. (Of 60 songs, drums change across edges by .16 at weight 3, .12 at 5; in the songs' own drums
-by .13.)"""
+the scores, like all below. (Of 60 songs, drums change across edges by .16 at weight 3, .12 at 5; in the songs' own
+drums by .13.)"""
 LEAP_WEIGHT = 0.5
 """Cost of an octave's leap of the bass from one window to the next, beyond a fifth."""
 REPEAT_WEIGHT = 5.0
