@@ -12,6 +12,9 @@ from pathlib import Path
 MIDI_SUFFIXES = (".mid", ".midi", ".smf", ".kar", ".rmi")
 """Endings of MIDI files, in any letter case."""
 
+COMPILATION_CACHE = "JAXACCOMP_CACHE"
+"""Environment variable: a folder for compiled programs, or `off`."""
+
 _LONGEST_STEM = 40
 """Characters of a name that its temporary one repeats: names end at 255 bytes, and a character may take four."""
 
@@ -110,3 +113,17 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "jaxaccomp"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxaccomp"
+
+
+def compilation_cache() -> Path | None:
+    """Folder in which compiled programs are kept between runs, or None if they are not.
+
+    `$JAXACCOMP_CACHE` names it; `off` (or an empty value) turns it off. By default it lies in the user's cache folder.
+
+    Raises:
+        RuntimeError: there is no home folder.
+    """
+    chosen = os.environ.get(COMPILATION_CACHE)
+    if chosen is not None:
+        return None if chosen.lower() in ("", "off", "0") else Path(chosen).expanduser()
+    return cache_folder() / "compiled"

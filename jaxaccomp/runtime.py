@@ -9,12 +9,9 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
 from jaxaccomp import cluster, files
 
-VARIABLE = "JAXACCOMP_CACHE"
-"""Environment variable: a folder for compiled programs, or `off`."""
 VIRTUAL_DEVICES = "xla_force_host_platform_device_count"
 """Name of XLA's flag; where a user has set it, nothing here interferes."""
 PRNG = "threefry2x32"
@@ -55,17 +52,6 @@ def own_settings() -> Iterator[None]:
         yield
 
 
-def compilation_cache() -> Path | None:
-    """Folder in which compiled programs are kept between runs, or None if they are not.
-
-    `$JAXACCOMP_CACHE` names it; `off` (or an empty value) turns it off. By default it lies in the user's cache folder.
-    """
-    chosen = os.environ.get(VARIABLE)
-    if chosen is not None:
-        return None if chosen.lower() in ("", "off", "0") else Path(chosen).expanduser()
-    return files.cache_folder() / "compiled"
-
-
 def use_compilation_cache() -> None:
     """Lets JAX keep compiled programs on disk, unless the caller has already told it where, or not to.
 
@@ -76,7 +62,7 @@ def use_compilation_cache() -> None:
     if jax.config.jax_compilation_cache_dir is not None:  # ty: ignore[missing-attribute]
         return
     try:
-        folder = compilation_cache()
+        folder = files.compilation_cache()
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from jaxaccomp import runtime
+from jaxaccomp import files, runtime
 
 
 def test_the_variable_names_the_folder_or_turns_it_off(monkeypatch, tmp_path):
-    monkeypatch.setenv(runtime.VARIABLE, str(tmp_path))
-    assert runtime.compilation_cache() == tmp_path
+    monkeypatch.setenv(files.COMPILATION_CACHE, str(tmp_path))
+    assert files.compilation_cache() == tmp_path
     for word in ("off", "OFF", "", "0"):
-        monkeypatch.setenv(runtime.VARIABLE, word)
-        assert runtime.compilation_cache() is None
+        monkeypatch.setenv(files.COMPILATION_CACHE, word)
+        assert files.compilation_cache() is None
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its caches lie in ~/Library")
 def test_by_default_it_lies_in_the_users_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.delenv(runtime.VARIABLE, raising=False)
+    monkeypatch.delenv(files.COMPILATION_CACHE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert runtime.compilation_cache() == tmp_path / "jaxaccomp" / "compiled"
+    assert files.compilation_cache() == tmp_path / "jaxaccomp" / "compiled"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert runtime.compilation_cache() == Path.home() / ".cache" / "jaxaccomp" / "compiled"
+    assert files.compilation_cache() == Path.home() / ".cache" / "jaxaccomp" / "compiled"
 
 
 _PROGRAM = """
@@ -42,7 +42,7 @@ print(json.dumps(jax.config.jax_compilation_cache_dir))
 
 
 def _run(monkeypatch, ours, theirs):
-    monkeypatch.setenv(runtime.VARIABLE, str(ours))
+    monkeypatch.setenv(files.COMPILATION_CACHE, str(ours))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)  # tests of training share their programs there
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(theirs)], capture_output=True, text=True, timeout=120, check=True

@@ -83,6 +83,10 @@ class Accompanist:
         self._encode_melody = latents.MelodyEncoder(config.surrogate, params["surrogate"])
         self._correlation = params.get("correlation")
 
+    def compile_aside(self) -> None:
+        """Begins to compile what JAX does not, in a thread, so that it is ready when the first window is decoded."""
+        self._sampler.compile_aside()
+
     def accompany(
         self,
         song: midi.Score | str | PathLike | bytes,
@@ -306,6 +310,7 @@ def load(name_or_path: str | PathLike = checkpoint.DEFAULT, *, dtype: Any = None
     except CheckpointError as error:
         raise CheckpointError(f"{name_or_path}: {error}") from error
     band.name = str(name_or_path)
+    band.compile_aside()
     return band
 
 

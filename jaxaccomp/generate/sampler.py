@@ -13,6 +13,7 @@ latent, its key and its own temperatures alone: see `blocks` for what that takes
 
 import functools
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,11 +73,20 @@ class Sampler:
         self._decoders: dict[str, Any] = {}
         self._native = native.NarrowDecoders(params)
 
+    def compile_aside(self) -> None:
+        """Lets a thread compile the machine code of a narrow model, or fetch it, beside what else starts."""
+        if self._may_be_native():
+            arguments = (self.config.latent_size,)
+            threading.Thread(target=self._native.compile, args=arguments, name="compile the sampler").start()
+
     def _is_native(self, keys_B: Any) -> bool:
         """Whether machine code of our own decodes these rows."""
+        return self._may_be_native() and native.draws(keys_B)
+
+    def _may_be_native(self) -> bool:
         if self._dtype is not None or any(device.platform != "cpu" for device in self.devices):
             return False
-        return native.fits(self.config) and native.is_available() and native.draws(keys_B)
+        return native.fits(self.config) and native.is_available()
 
     def _place(self, tree: Any) -> Any:
         if self._mesh is not None:

@@ -1,26 +1,67 @@
-"""The loops over bytes and events that have to be machine code: where one event ends decides where the next begins.
+"""The loops over bytes and events, where the end of one event decides where the next begins.
 
-They are compiled on first use and the result is kept on disk, beside this file or, where that cannot be written, in
-the user's cache folder. numba comes with note-seq (through librosa).
+Python runs them for the first few songs of a process. After that they are machine code, which numba takes seconds to
+compile the first time: more than a song is worth, and less than a folder.
 """
 
 import inspect
 from collections.abc import Callable
+from types import FunctionType
+from typing import Any
 
-import numba
 import numpy as np
 
+from jaxaccomp import machine_code
 
-def compiled(function: Callable) -> Callable:
-    """Compiles a function when it is first called; the machine code outlives the process if any folder takes it."""
+INTERPRETED = 1 << 18
+"""Bytes and events that Python itself walks through in a process before numba is asked: as long as importing it takes.
+(A microsecond each.)"""
+
+_walked = 0
+_plain: dict[str, Any] = {"np": np}
+_fast: dict[str, Any] = {"np": np}
+
+
+def loop(function: Callable) -> Callable:
+    """Runs a function in Python, and as machine code once there is much to do; the results are the same.
+
+    Args:
+        function: its first argument is an array that tells by its length how much there is to do. It is a function of
+            arrays and integers, and of others of these.
+    """
     function = inspect.unwrap(function)  # under pytest, type checks are wrapped around every function
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder to keep it in
-        return numba.njit(nogil=True)(function)
+    name = function.__name__
+    _plain[name] = FunctionType(function.__code__, _plain, name)
+    _fast[name] = source = FunctionType(function.__code__, _fast, name)
+    source.__module__ = __name__
+
+    def call(*arguments: Any) -> Any:
+        global _walked
+        _walked += len(arguments[0])
+        if _walked <= INTERPRETED:
+            return _plain[name](*map(_readable, arguments))
+        return _compiled()[name](*arguments)
+
+    call.__name__, call.__doc__ = name, function.__doc__
+    return call
 
 
-@compiled
+def _readable(argument: Any) -> Any:
+    """An array whose numbers are Python's, which know no overflow; records are known by their fields' names."""
+    if not isinstance(argument, np.ndarray):
+        return argument
+    return argument.view(np.recarray) if argument.dtype.names else memoryview(argument)
+
+
+def _compiled() -> dict[str, Any]:
+    """The functions as machine code, each made when first called."""
+    for name, function in _fast.items():
+        if isinstance(function, FunctionType):
+            _fast[name] = machine_code.compiled(function)
+    return _fast
+
+
+@loop
 def decode(data, starts, ends, chunk, tick, status, first, second, start, body, end):
     """Fills the columns of `smf.Events` from the byte ranges of the chunks.
 
@@ -77,7 +118,7 @@ def decode(data, starts, ends, chunk, tick, status, first, second, start, body, 
     return count, -1
 
 
-@compiled
+@loop
 def _data_byte(data, p, stop):
     """A data byte, past real-time bytes that a recorder left before it: (whether there is one, value, offset past)."""
     while p < stop and 0xF8 <= data[p] < 0xFF:
@@ -87,13 +128,13 @@ def _data_byte(data, p, stop):
     return True, int(data[p]), p + 1
 
 
-@compiled
+@loop
 def _system_data(status):
     """How many data bytes follow a system common or real-time status."""
     return 2 if status == 0xF2 else 1 if status == 0xF1 or status == 0xF3 else 0
 
 
-@compiled
+@loop
 def _quantity(data, p, stop):
     """A variable-length quantity of at most four bytes: (whether there is one, value, offset past it)."""
     value = 0
@@ -108,7 +149,7 @@ def _quantity(data, p, stop):
     return False, 0, p
 
 
-@compiled
+@loop
 def pair(chunk, tick, status, first, second, notes, off):
     """Fills midi.NOTE rows and the row index of each note's end; see `smf.pair`. Returns how many notes there are.
 
@@ -151,7 +192,7 @@ def pair(chunk, tick, status, first, second, notes, off):
     return count
 
 
-@compiled
+@loop
 def sound(chunk, tick, status, first, second, short, notes, off):
     """Fills midi.NOTE rows with every note that is struck, and the row that ends each, or -1; see `smf.sound`.
 
@@ -275,7 +316,7 @@ def sound(chunk, tick, status, first, second, short, notes, off):
     return count
 
 
-@compiled
+@loop
 def live(data, status, body, end, rows):
     """Fills `rows` with the events that hold bytes of a live cable, around or inside a message; returns how many."""
     count = 0
@@ -292,7 +333,7 @@ def live(data, status, body, end, rows):
     return count
 
 
-@compiled
+@loop
 def salvage(data, p, stop, out):
     """Copies what makes sense of the events of one chunk into `out`, every status spelt out.
 
@@ -359,7 +400,7 @@ def salvage(data, p, stop, out):
     return size, p, False, marked, lowered
 
 
-@compiled
+@loop
 def encode(ticks, pool, starts, sizes, out):
     """Writes events with their delta times into `out`, which is long enough. Returns how many bytes there are."""
     position, now = 0, 0

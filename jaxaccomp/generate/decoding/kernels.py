@@ -5,25 +5,13 @@ A step of 128 units is a few microseconds of arithmetic, less than XLA takes to 
 numbers do not depend on its company, to the last bit: see `vectors`.
 """
 
-import inspect
-from collections.abc import Callable
-
-import numba
 import numpy as np
 
 from jaxaccomp.generate.decoding import vectors
+from jaxaccomp.machine_code import compiled
 
 EDITION = 2
 """Counted up with each change of `vectors`, so that numba compiles these loops anew."""
-
-
-def compiled(function: Callable) -> Callable:
-    """Compiles a function when it is first called; the machine code outlives the process if any folder takes it."""
-    function = inspect.unwrap(function)  # under pytest, type checks are wrapped around every function
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder to keep it in
-        return numba.njit(nogil=True)(function)
 
 
 @compiled

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxaccomp import runtime
-from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
+from jaxaccomp.arrays import BAND, BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.generate.decoding import kernels, packing, vectors
 from jaxaccomp.models import lstm_scan, musicvae
@@ -158,6 +158,28 @@ class NarrowDecoders:
         self._conductor: Conductor | None = None
         self._decoders: dict[str, Decoder] = {}
 
+    def compile(self, latent_size: int, parts: Sequence[str] = BAND) -> None:
+        """Compiles everything, or fetches it, by decoding a row of zeros; asks JAX for nothing, so any thread may.
+
+        Args:
+            latent_size: of the model.
+            parts: those that are going to be decoded.
+        """
+        embedding_SBX = self._packed_conductor()(np.zeros((1, latent_size), np.float32))
+        keys_B, heat_B, bias_BLV = np.zeros(1, np.int64), np.zeros(1, np.float32), np.zeros((1, 1, 1), np.float32)
+        for part in parts:
+            self._packed_decoder(part)(embedding_SBX, keys_B, heat_B, bias_BLV, np.empty((1, STEPS), np.int32))
+
+    def _packed_conductor(self) -> Conductor:
+        if self._conductor is None:
+            self._conductor = Conductor(self._params["conductor"])
+        return self._conductor
+
+    def _packed_decoder(self, part: str) -> Decoder:
+        if part not in self._decoders:
+            self._decoders[part] = Decoder(self._params[musicvae.decoder_name(part)], part)
+        return self._decoders[part]
+
     def decode(
         self,
         z_BZ: Float[Array | np.ndarray, "B Z"],
@@ -167,13 +189,8 @@ class NarrowDecoders:
         parts: Sequence[str],
     ) -> Int[np.ndarray, "B L parts"]:
         """Tokens of latents; see `sampler.sample`."""
-        if self._conductor is None:
-            self._conductor = Conductor(self._params["conductor"])
-        for part in parts:
-            if part not in self._decoders:
-                self._decoders[part] = Decoder(self._params[musicvae.decoder_name(part)], part)
-        rows = len(z_BZ)
-        embedding_SBX = self._conductor(np.asarray(z_BZ))
+        rows, decoders = len(z_BZ), [self._packed_decoder(part) for part in parts]
+        embedding_SBX = self._packed_conductor()(np.asarray(z_BZ))
         words_B2 = np.asarray(jax.random.key_data(keys_B)).astype(np.int64)
         keys = words_B2[:, 0] << 32 | words_B2[:, 1]
         tokens_PBL = np.empty((len(parts), rows, STEPS), np.int32)
@@ -185,7 +202,7 @@ class NarrowDecoders:
             bias_BLV = np.ascontiguousarray(biases[part][here]) if part in biases else np.zeros((1, 1, 1), np.float32)
             heat_B = np.ascontiguousarray(temperature_BP[here, p])
             embedding = np.ascontiguousarray(embedding_SBX[:, here])
-            self._decoders[part](embedding, keys[here], heat_B, _own(bias_BLV), tokens_PBL[p, here])
+            decoders[p](embedding, keys[here], heat_B, _own(bias_BLV), tokens_PBL[p, here])
 
         tasks = [(p, first) for first in range(0, rows, size) for p in reversed(range(len(parts)))]
         if len(tasks) == 1:
