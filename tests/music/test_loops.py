@@ -9,7 +9,7 @@ import pytest
 
 from jaxaccomp import demos
 from jaxaccomp.errors import MidiError
-from jaxaccomp.music import loops, midi, repair, smf
+from jaxaccomp.music import interpreter, midi, repair, smf
 
 SONGS = [demos.path(name).read_bytes() for name in demos.names()]
 
@@ -44,7 +44,7 @@ def _damaged(data: bytes, number: int) -> bytes:
 @pytest.fixture
 def limit(monkeypatch):
     def to(value: int) -> None:
-        monkeypatch.setattr(loops, "INTERPRETED", value)
+        monkeypatch.setattr(interpreter, "INTERPRETED", value)
 
     return to
 
@@ -78,10 +78,10 @@ def test_one_song_imports_no_numba():
 
 def test_many_songs_are_read_by_machine_code(monkeypatch, limit):
     limit(10_000)
-    monkeypatch.setattr(loops, "_walked", 0)
+    monkeypatch.setattr(interpreter, "_walked", 0)
     asked = []
-    compiled = loops._compiled
-    monkeypatch.setattr(loops, "_compiled", lambda: asked.append(1) or compiled())
+    compiled = interpreter._compiled
+    monkeypatch.setattr(interpreter, "_compiled", lambda: asked.append(1) or compiled())
     first = midi.read(SONGS[0])
     assert not asked
     assert all(midi.read(SONGS[0]).tracks == first.tracks for _ in range(3))
