@@ -57,7 +57,8 @@ def teacher_forced(
     """
     score = _scorer(config, tuple(parts), dtype)
     rows = tokens_NLP.astype(np.int32), z_NZ.astype(np.float32)
-    return in_batches(lambda *batch: score(params, *batch), batch_size, *rows)
+    found = in_batches(lambda *batch: score(params, *batch), batch_size, *rows)
+    return {part: found[part] for part in parts}  # JAX sorts names
 
 
 @lru_cache(maxsize=8)

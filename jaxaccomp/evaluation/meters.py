@@ -54,7 +54,7 @@ MEASURES = {
 """What the table shows, in words. `places` is half the sum of differences between the shares of hits at each step."""
 
 
-class Bars(NamedTuple):
+class SongBars(NamedTuple):
     """Whole bars of one song, in order, at the steps that they have (T)."""
 
     melody_MT: Int[np.ndarray, "M T"]
@@ -69,7 +69,7 @@ class Bars(NamedTuple):
 
 def bars(
     melody_NL: np.ndarray, bass_NL: np.ndarray, drums_NL: np.ndarray, grid: Any, wanted_X: np.ndarray | None = None
-) -> Bars:
+) -> SongBars:
     """Cuts tokens into the song's bars.
 
     Args:
@@ -103,7 +103,7 @@ def bars(
     sounding_NL[: count * STEPS_PER_BAR] = used_XT.ravel()
     bass_NL = np.where(sounding_NL.reshape(bass_NL.shape), bass_NL, 0)
     pitches = (tokens.sounding(part.reshape(1, -1))[0] for part in (melody_NL, bass_NL))
-    return Bars(
+    return SongBars(
         *(cut(values) for values in (*pitches, tokens.onsets(bass_NL), drums_NL)),
         cut_off=float((event_XT * ~used_XT).sum() / max(event_XT.sum(), 1)),
     )
@@ -125,7 +125,7 @@ def measure(config: MetersConfig | None = None) -> dict[str, Any]:
     limit = 2 if settings.quick else settings.limit
     found: dict[str, Any] = {}
     for meter in settings.meters:
-        sources: dict[str, list[Bars]] = {"real": [], "default": [], "fast": []}
+        sources: dict[str, list[SongBars]] = {"real": [], "default": [], "fast": []}
         cut = slice(settings.windows)
         for prepared, grid, wanted_X, bass_NL, drums_NL in _songs(settings.songs, meter, limit, settings.windows):
             melody_NL = prepared.melody_NL[cut]
@@ -181,13 +181,13 @@ def _songs(folder: Path, meter: str, limit: int, windows_at_most: int) -> Iterat
             yield prepared, windows.grid, wanted_X, *parts
 
 
-def _profile(songs: Sequence[Bars]) -> np.ndarray:
+def _profile(songs: Sequence[SongBars]) -> np.ndarray:
     """Share of the drums' hits at each step of the bar."""
     count_T = np.sum([(one.drums_MT > 0).sum(0) for one in songs], axis=0)
     return count_T / max(count_T.sum(), 1)
 
 
-def _summary(songs: Sequence[Bars], profile_T: np.ndarray) -> dict[str, float]:
+def _summary(songs: Sequence[SongBars], profile_T: np.ndarray) -> dict[str, float]:
     from jaxaccomp.music import measures, tokens
 
     melody_MT, bass_MT, onset_MT, drums_MT = (

@@ -15,7 +15,7 @@ import argparse
 import dataclasses
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxaccomp import config as configs
 from jaxaccomp.config import PRESETS, GuideConfig, ModelConfig, MusicVAEConfig, SurrogateConfig
@@ -78,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace, recipe: Recipe | CriticRecipe | CorrelationRecipe) -> int:
-    trainers = {"vae": _vae, "joint": _joint, "correlation": _correlation, "critic": _critic, "guide": _guide}
-    trainers |= {"surrogate": _surrogate}
+    trainers: dict[str, Any] = {"vae": _vae, "joint": _joint, "surrogate": _surrogate}
+    trainers |= {"correlation": _correlation, "critic": _critic, "guide": _guide}
     return trainers[arguments.objective](arguments, recipe)
 
 
@@ -258,11 +258,11 @@ def _train(
         loop.require_divisible(recipe, len(jax.devices()))
         if arguments.objective != "surrogate":
             windows.require_trios(arguments.data)
-        of_songs = dict(reading)
+        of_songs: dict[str, Any] = dict(reading)
         if drum_data is not None:
             shards.require_kind(drum_data, windows.NAME)
             drums = Batches(drum_data, "train", augmentation=augmentation, **reading)
-            of_songs |= {"drum_windows": drums, "drum_share": recipe.drum_windows}
+            of_songs |= {"drum_windows": drums, "drum_share": getattr(recipe, "drum_windows", 0.0)}
             settings.update(drum_data=str(drum_data), drum_data_fingerprint=drums.metadata["identity"])
         batches["train"] = Batches(arguments.data, "train", augmentation=augmentation, **of_songs)
         batches["validation"] = Batches(arguments.data, "validation", **reading | {"seed": VALIDATION_SEED})
