@@ -6,16 +6,21 @@ from typing import Any
 from jaxaccomp.errors import RenderError
 
 
+_SOURCES = {"memory": "memory", "cache": "the last-level cache"}
+
+
 def draw(results: dict[str, Any], path: Path) -> None:
     """Writes a picture of the results of `bench models`.
 
     Left: operations per byte of weights against GFLOP/s, under two rooflines: one for weights that every step reads
-    from memory, one for weights that stay in the last-level cache. Right: windows a second against batch size.
+    from memory, one for weights that stay in the last-level cache. Those that fit into a core's own cache are read
+    faster still, so a small model's points may lie above that one. Right: windows a second against batch size.
 
     Raises:
         RenderError: the file cannot be written, or its ending names no picture format.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     roofline, throughput = figure.subplots(1, 2)
@@ -27,7 +32,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     for (source, bandwidth), style in zip(roofs.items(), ("-", "--"), strict=True):
         left, right = min(intensities) / 2, max(*intensities, peak / min(roofs.values())) * 2
         edges = [left, peak / bandwidth, right] if left < peak / bandwidth else [left, right]
-        label = f"roof: weights from {source}"
+        label = f"roof: weights from {_SOURCES[source]}, {bandwidth:.0f} GB/s"
         roofline.loglog(edges, [min(peak, bandwidth * edge) for edge in edges], style, color="black", lw=1, label=label)
     for name in dict.fromkeys(row["name"] for row in rows):
         own = [(x, row) for x, row in zip(intensities, rows, strict=True) if row["name"] == name]
@@ -42,10 +47,15 @@ def draw(results: dict[str, Any], path: Path) -> None:
             fill = line.get_color() if source == "memory" else "none"
             roofline.loglog(*zip(*points, strict=True), "o", color=line.get_color(), mfc=fill, ms=5) if points else None
     throughput.set(xlabel="windows at a time", ylabel="windows/s", title="throughput")
+    roofline.set(xlabel="operations per byte of weights", ylabel="GFLOP/s", title=f"roofline; peak {peak:.0f} GFLOP/s")
     batches = sorted({row["batch"] for row in rows})
     throughput.set_xscale("log", base=2)
     throughput.set_xticks(batches, [str(batch) for batch in batches])
     throughput.minorticks_off()
+    for axis in (throughput.yaxis, roofline.xaxis, roofline.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     roofline.legend(fontsize=7)
     throughput.legend(fontsize=7)
     for axes in (roofline, throughput):
