@@ -5,7 +5,6 @@ from typing import Any
 
 from jaxaccomp.errors import RenderError
 
-
 _SOURCES = {"memory": "memory", "cache": "the last-level cache"}
 
 

@@ -45,7 +45,13 @@ class MelodyEncoder:
         enough = min(len(melody_BL), 1 << (len(different_RL) - 1).bit_length())  # few shapes, so few compilations
         rows_RL = np.concatenate([different_RL, np.repeat(different_RL[-1:], enough - len(different_RL), 0)])
         posterior = blocks.in_blocks(lambda rows_BL: encode(self._params, rows_BL), rows_RL, sizes=sizes)
-        return Posterior(*(array[row_B.reshape(-1)] for array in posterior))
+        return Posterior(*_rows(tuple(posterior), row_B.reshape(-1)))
+
+
+@jax.jit
+def _rows(arrays: tuple[Array, ...], row_B: Int[Array, "B"]) -> list[Array]:
+    """Rows of each array; outside of a program, JAX would compile several for it."""
+    return [array[row_B] for array in arrays]
 
 
 _encode, _encode_wide = blocks.jit(surrogate.encode), jax.jit(surrogate.encode)
