@@ -236,6 +236,8 @@ class Accompanist:
             posterior = self._encode_melody(melody_BL)
             if options.like is not None:
                 posterior = self._conditions.like(posterior, options, self._encode_melody)
+        if jax.default_backend() == "cpu":  # as one that is known comes; what lies on a device is another program's
+            posterior = (np.asarray(posterior[0]), np.asarray(posterior[1]))
         seed, spread = np.uint32(options.seed % 2**32), np.float32(options.spread)
         z_BZ, keys_B = blocks.in_blocks(
             lambda *rows: latents.draw(seed, spread, self._correlation, *rows),
