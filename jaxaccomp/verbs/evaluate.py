@@ -174,8 +174,10 @@ def _card(
 
 def _same_ceiling(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two reports are of one MusicVAE and the same windows, up to rounding."""
-    pairs = zip(one["nll"]["encoder"].values(), other["nll"]["encoder"].values(), strict=True)
-    return one["windows"] == other["windows"] and all(math.isclose(*pair, rel_tol=0.01) for pair in pairs)
+    ceiling, other_ceiling = one["nll"]["encoder"], other["nll"]["encoder"]
+    if one["windows"] != other["windows"] or set(ceiling) != set(other_ceiling):
+        return False
+    return all(math.isclose(ceiling[part], other_ceiling[part], rel_tol=0.01) for part in ceiling)
 
 
 def _command(report: dict[str, Any]) -> str:

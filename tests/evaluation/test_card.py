@@ -114,6 +114,7 @@ def test_the_card_tells_model_runs_and_figures(evaluate, results, tmp_path):
 def test_a_surrogate_trained_apart_is_shown_beside_and_must_be_of_this_musicvae(evaluate, results, tmp_path):
     report = json.loads(results.read_text())
     report["latent"]["cosine"] = 0.125
+    report["nll"]["encoder"] = dict(reversed(report["nll"]["encoder"].items()))  # the order of names does not matter
     apart = tmp_path / "apart.json"
     apart.write_text(json.dumps(report))
     code, said, _ = evaluate("--results", results, "--surrogate", apart, "--baseline", results, data=False)
