@@ -88,7 +88,7 @@ class PlayOptions:
     )
     refine: int = setting(
         0,
-        "gradient steps that make each latent explain the melody better, each about as much work as playing once",
+        "gradient steps that fit each attempt closer to the melody, each about as much work as playing once",
         metavar="STEPS",
         before=0,
         between=(0, 100),
