@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxaccomp.arrays import PARTS, STEPS, VOCABULARY
+from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.bench import naive, operations
 from jaxaccomp.bench.settings import ModelsConfig
 from jaxaccomp.config import PRESETS, ModelConfig, SurrogateConfig
@@ -33,9 +33,10 @@ class Computation:
     Attributes:
         name: its key in the results.
         flops: operations for each window.
-        streamed_bytes: weights read for each batch.
+        streamed_bytes: weights that all steps of a batch read, one after the other.
         start: makes the inputs of a batch size, and gives what is to be timed.
         parts: the parts it decodes, if it decodes.
+        share_read: how much of `streamed_bytes` a batch of so many windows reads at least.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Computation:
     streamed_bytes: int
     start: Callable[[int], Callable[[], Any]]
     parts: Sequence[str] | None = None
+    share_read: Callable[[int], float] = lambda _: 1.0
 
 
 def random_params(shapes: dict[str, Any], seed: int = 0) -> dict[str, Any]:
@@ -125,6 +127,7 @@ class Workbench:
             streamed_bytes=operations.decode_bytes(self.config.musicvae, parts, self._width),
             start=start,
             parts=parts,
+            share_read=lambda batch: 1 / BARS if self._sampler.decodes_bars_at_once(batch) else 1.0,
         )
 
     def _accompany(self) -> Computation:

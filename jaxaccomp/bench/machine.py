@@ -1,9 +1,9 @@
 """The machine a benchmark runs on: what it is, and the most it can do.
 
 A figure such as "12 windows a second" says nothing about the program until it stands beside the machine's own limits.
-Both limits are measured in the same process as the figures: the matmul peak, which bounds computation, and the copy
-bandwidth, which bounds everything that has to stream weights. The peak is that of square matrices, as is the custom; a
-library may be faster still with few columns, so a good program can come out a little above it.
+They are measured in the same process as the figures: here the matmul peak, which bounds computation, and in `bandwidth`
+how fast weights are read. The peak is that of square matrices, as is the custom; a library may be faster still with few
+columns, so a good program can come out a little above it.
 """
 
 import os
@@ -21,10 +21,6 @@ from jaxaccomp.bench.timing import measure
 
 PEAK_SIZE = {"cpu": 4096, "gpu": 8192, "tpu": 8192}
 """Width of the square matrices of the peak measurement, by backend: large enough that a larger one gains nothing."""
-COPY_BYTES = {"cpu": 2**28, "gpu": 2**32, "tpu": 2**30}
-"""Size of the copied array, by backend: far beyond any cache."""
-_CACHED_BYTES = 2**22
-"""Size of the array that is copied within the cache: one core's share of it at most, and far above a call's cost."""
 
 
 def matmul_gflops(
@@ -44,30 +40,6 @@ def matmul_gflops(
     multiply = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
     timing = measure(lambda: multiply(left, right), repeats=repeats, patience_s=patience_s)
     return 2 * size**3 / timing.median_s / 1e9
-
-
-def copy_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5, patience_s: float = 0.0) -> float:
-    """Median memory bandwidth of one device in GB/s: a float32 array is read once and written once."""
-    size_bytes = size_bytes or COPY_BYTES.get(jax.default_backend(), 2**28)
-    source = jnp.zeros(size_bytes // 4, jnp.float32)
-    # Written to where the last result was: new memory would be handed out page by page meanwhile.
-    write = jax.jit(lambda source, _: -source, donate_argnums=1, keep_unused=True)
-    target = [jnp.zeros_like(source)]
-
-    def negate(source: jax.Array) -> jax.Array:
-        target[0] = write(source, target[0])
-        return target[0]
-
-    timing = measure(lambda: negate(source), repeats=repeats, patience_s=patience_s)
-    return 2 * source.nbytes / timing.median_s / 1e9
-
-
-def cache_gb_per_s(*, repeats: int = 5, patience_s: float = 0.0) -> float:
-    """Median bandwidth in GB/s of copying within the last-level cache; the memory's where no cache is known."""
-    quarter = cache_bytes() // 4
-    if not quarter:
-        return copy_gb_per_s(repeats=repeats, patience_s=patience_s)
-    return copy_gb_per_s(size_bytes=min(quarter, _CACHED_BYTES), repeats=20 * repeats, patience_s=patience_s)
 
 
 def cache_bytes() -> int:

@@ -39,7 +39,7 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
     """
     import jax
 
-    from jaxaccomp.bench import compilation, machine
+    from jaxaccomp.bench import bandwidth, compilation, machine
     from jaxaccomp.bench.computations import Workbench
 
     config = config or ModelsConfig()
@@ -54,15 +54,15 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
         workbench = Workbench(config)
         computations = _chosen(workbench.computations(config.with_naive), config.rows)
         before = machine.matmul_gflops(config.dtype, **calls)
-        bandwidth, cache_bandwidth = machine.copy_gb_per_s(**calls), machine.cache_gb_per_s(**calls)
+        of_memory, of_cache = bandwidth.memory_gb_per_s(**calls), bandwidth.cache_gb_per_s(**calls)
         rows = [
             _time(computation, batch, config, **calls) for batch in config.batch_size for computation in computations
         ]
         after = machine.matmul_gflops(config.dtype, **calls)
     peak = (before + after) / 2
     for row in rows:
-        is_cached = row["streamed_bytes_per_batch"] / STEPS <= description["cache_bytes"]
-        roof = cache_bandwidth if is_cached else bandwidth
+        is_cached = row["weight_bytes_per_step"] <= description["cache_bytes"]
+        roof = of_cache if is_cached else of_memory
         _judge(row, peak * config.devices, roof * config.devices, "cache" if is_cached else "memory")
     _compare(rows)
     results = {
@@ -73,8 +73,8 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
         "machine": description,
         "peak_gflops": peak,
         "peak_gflops_before_and_after": [before, after],
-        "copy_gb_per_s": bandwidth,
-        "cache_gb_per_s": cache_bandwidth,
+        "memory_gb_per_s": of_memory,
+        "cache_gb_per_s": of_cache,
         "devices": config.devices,
         "song_windows": SONG_WINDOWS,
         "rows": rows,
@@ -92,7 +92,8 @@ def table(results: dict[str, Any]) -> str:
         f"{results['preset']} ({results['weights']} weights), {results['dtype']}, {results['date']}: "
         f"{about['processor']} ({about['cores']} cores), {results['devices']} × {about['device']}, "
         f"Python {about['python']}, jax {about['jax']}",
-        f"matmul peak {before:,.0f} GFLOP/s before, {after:,.0f} after; copy {results['copy_gb_per_s']:.1f} GB/s; "
+        f"matmul peak {before:,.0f} GFLOP/s before, {after:,.0f} after; read {results['memory_gb_per_s']:.0f} GB/s "
+        f"from memory, {results['cache_gb_per_s']:.0f} from the cores' caches; "
         f"load {about['load_1min']} at the start",
         "",
         "| what | batch | windows/s | × naive | songs/s | of peak | bound | spread | others | cold | warm | memory |",
@@ -140,7 +141,8 @@ def _time(
         "compile_warm_s": max(0.0, timing.refetch_s(compute) - taken.median_s),
         "peak_memory_bytes": machine.peak_memory_bytes(),
         "gflop_per_window": computation.flops / 1e9,
-        "streamed_bytes_per_batch": computation.streamed_bytes,
+        "weight_bytes_per_step": computation.streamed_bytes / STEPS,
+        "streamed_bytes_per_batch": computation.streamed_bytes * computation.share_read(batch),
     }
     return measured if computation.parts is None else {**measured, "parts": list(computation.parts)}
 

@@ -5,15 +5,14 @@ from typing import Any
 
 from jaxaccomp.errors import RenderError
 
-_SOURCES = {"memory": "memory", "cache": "the last-level cache"}
+_SOURCES = {"memory": "memory", "cache": "the cores' own caches"}
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Writes a picture of the results of `bench models`.
 
     Left: operations per byte of weights against GFLOP/s, under two rooflines: one for weights that every step reads
-    from memory, one for weights that stay in the last-level cache. Those that fit into a core's own cache are read
-    faster still, so a small model's points may lie above that one. Right: windows a second against batch size.
+    from memory, one for weights that stay in the caches. Right: windows a second against batch size.
 
     Raises:
         RenderError: the file cannot be written, or its ending names no picture format.
@@ -26,7 +25,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     rows = results["rows"]
     devices = results["devices"]
     peak = results["peak_gflops"] * devices
-    roofs = {"memory": results["copy_gb_per_s"] * devices, "cache": results["cache_gb_per_s"] * devices}
+    roofs = {"memory": results["memory_gb_per_s"] * devices, "cache": results["cache_gb_per_s"] * devices}
     intensities = [row["batch"] * row["gflop_per_window"] * 1e9 / row["streamed_bytes_per_batch"] for row in rows]
     for (source, bandwidth), style in zip(roofs.items(), ("-", "--"), strict=True):
         left, right = min(intensities) / 2, max(*intensities, peak / min(roofs.values())) * 2

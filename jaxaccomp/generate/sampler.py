@@ -88,6 +88,13 @@ class Sampler:
             return False
         return native.fits(self.config) and native.is_available()
 
+    def decodes_bars_at_once(self, rows: int) -> bool:
+        """Whether so many rows are decoded by `bar_parallel`, without a `top_p`."""
+        return self._mesh is None and not self._may_be_native() and self._is_for_bars_at_once(rows)
+
+    def _is_for_bars_at_once(self, rows: int) -> bool:
+        return jax.default_backend() == "cpu" and rows <= bar_parallel.ROWS
+
     def _place(self, tree: Any) -> Any:
         if self._mesh is not None:
             return jax.device_put(tree, jax.sharding.NamedSharding(self._mesh, PartitionSpec()))
@@ -140,7 +147,7 @@ class Sampler:
             return self._share(decoders, nucleus, parts, biased, z_BZ, keys_B, temperature_BP, *biases)
         embedding_BSE = functools.partial(_conduct, self._conductor, dtype=self._dtype)
         decode = functools.partial(_decode, decoders, nucleus, parts=parts, biased=biased, dtype=self._dtype)
-        if jax.default_backend() == "cpu" and len(z_BZ) <= bar_parallel.ROWS:
+        if self._is_for_bars_at_once(len(z_BZ)):
             embedding_BSE = blocks.in_blocks(embedding_BSE, z_BZ, sizes=blocks.whole())
             rows = (embedding_BSE, keys_B, temperature_BP, dict(zip(biased, biases, strict=True)))
             decoded = bar_parallel.decode(decoders, nucleus, *rows, parts=parts, dtype=self._dtype)

@@ -108,5 +108,4 @@ def test_the_machine_has_a_name_and_limits():
     assert about["processor"]
     assert about["jax"] == jax.__version__
     assert machine.matmul_gflops(size=256, repeats=3) > 0.1
-    assert machine.copy_gb_per_s(size_bytes=2**22, repeats=3) > 0.01
     assert machine.peak_memory_bytes() > 2**26  # this process holds JAX, after all

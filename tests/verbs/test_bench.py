@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxaccomp import cli
-from jaxaccomp.bench import machine, models
+from jaxaccomp.bench import bandwidth, machine, models
 from jaxaccomp.verbs import bench
 
 
@@ -14,8 +14,8 @@ def small_peak():
     """The peak of small matrices: the real one would take longer than everything else here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "PEAK_SIZE", {"cpu": 256})
-        patch.setattr(machine, "COPY_BYTES", {"cpu": 2**22})
-        patch.setattr(machine, "_CACHED_BYTES", 2**16)
+        patch.setattr(bandwidth, "READ_BYTES", {"cpu": 2**22})
+        patch.setattr(bandwidth, "_LEAST_BYTES", 2**20)
         yield
 
 
