@@ -157,9 +157,7 @@ class Accompanist:
     def _know(self, takes: Sequence[PendingTake], given_NL: np.ndarray, options: PlayOptions) -> None:
         """Tells takes of one song their given part, and the latents that it makes likely."""
         options = options.for_checkpoint(self.config)
-        posterior = self._encode_melody(takes[0].melody_NL)
-        if options.like is not None:
-            posterior = self._conditions.like(posterior, options, self._encode_melody)
+        posterior = self._posterior(takes[0].melody_NL, options)
         for take in takes:
             key = given.take_key(options.seed, take.fingerprint, take.variation)
             attempts = options.attempts + options.retries
@@ -187,6 +185,7 @@ class Accompanist:
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         options = options.for_checkpoint(self.config)
         batcher = Batcher(batch_size, self.scorer(options), options, scoring.drums_first(options, self.config))
+        self._encode(takes, options)
         for take in takes:
             batcher.add(take)
         told, windows = 0, sum(len(take.melody_NL) for take in takes)
@@ -196,6 +195,24 @@ class Accompanist:
             if progress is not None:
                 progress(settled - told)
             told = settled
+
+    @runtime.own_settings()
+    def _encode(self, takes: Sequence[PendingTake], options: PlayOptions) -> None:
+        """Lets the surrogate hear each window once, however often it is going to be decoded."""
+        fresh = [take for take in takes if not take.is_encoded and len(take.melody_NL)]
+        if not fresh:
+            return
+        mean_BZ, scale_BZ = self._posterior(np.concatenate([take.melody_NL for take in fresh]), options)
+        mean_BZ, scale_BZ = np.asarray(mean_BZ), np.asarray(scale_BZ)
+        start = 0
+        for take in fresh:
+            here = slice(start, start + len(take.melody_NL))
+            take.encoded, start = (mean_BZ[here], scale_BZ[here]), here.stop
+
+    def _posterior(self, melody_BL: Int[np.ndarray, "B L"], options: PlayOptions) -> Any:
+        """Mean and standard deviation of each window's latent, as the options would have them."""
+        posterior = self._encode_melody(melody_BL)
+        return posterior if options.like is None else self._conditions.like(posterior, options, self._encode_melody)
 
     @runtime.own_settings()
     def play(
@@ -233,9 +250,7 @@ class Accompanist:
             np.zeros_like(windows_B) if numbers_B is None else numbers_B for numbers_B in (variations_B, attempts_B)
         )
         if posterior is None:
-            posterior = self._encode_melody(melody_BL)
-            if options.like is not None:
-                posterior = self._conditions.like(posterior, options, self._encode_melody)
+            posterior = self._posterior(melody_BL, options)
         if jax.default_backend() == "cpu":  # as one that is known comes; what lies on a device is another program's
             posterior = (np.asarray(posterior[0]), np.asarray(posterior[1]))
         seed, spread = np.uint32(options.seed % 2**32), np.float32(options.spread)

@@ -81,8 +81,8 @@ def before_section(form: Form) -> Bool[np.ndarray, "N S"]:
 def _one_drum(drums_ANL: Int[np.ndarray, "A N L"]) -> Float[np.ndarray, "A N"]:
     """Share of groups of four bars in which one drum alone is struck."""
     count, windows, _ = drums_ANL.shape
-    hit_ANGXD = tokens.hits(drums_ANL).reshape(count, windows, BARS // _FOUR_BARS, -1, tokens.DRUMS)
-    return (hit_ANGXD.any(3).sum(3) == 1).mean(2)
+    struck_ANG = np.bitwise_or.reduce(drums_ANL.reshape(count, windows, BARS // _FOUR_BARS, -1), axis=3)
+    return (np.bitwise_count(struck_ANG) == 1).mean(2)
 
 
 def _crashes(drums_ANL: Int[np.ndarray, "A N L"], form: Form) -> Float[np.ndarray, "A N"]:

@@ -11,6 +11,7 @@ on its company.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from jaxaccomp.arrays import STEPS
 from jaxaccomp.generate import coverage, selection
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.scoring import COVERAGE, TOTAL, Scores, TakeScorer
+from jaxaccomp.music import sections
 
 
 class Decoded(NamedTuple):
@@ -51,6 +53,7 @@ class PendingTake:
         used_NL: which steps the song's bars have, see `Song`.
         given_NL: tokens of the part that is given, where one is.
         known: its latents by attempt [A, N, Z], where something else than the melody tells them.
+        encoded: mean and standard deviation of its latents, where the surrogate has told them already.
         part: the part that is being settled, `drums` and then `bass`; None: all at once.
         missing: how often windows are still to be decoded for that.
         times_decoded_N: how often each window was.
@@ -63,6 +66,7 @@ class PendingTake:
     used_NL: Bool[np.ndarray, "N L"] | None = None
     given_NL: Int[np.ndarray, "N L"] | None = None
     known: Float[np.ndarray, "A N Z"] | None = None
+    encoded: tuple[Float[np.ndarray, "N Z"], Float[np.ndarray, "N Z"]] | None = None
     part: str | None = None
     missing: int = 0
     times_decoded_N: Int[np.ndarray, "N"] = field(init=False)
@@ -75,6 +79,16 @@ class PendingTake:
 
     def __post_init__(self) -> None:
         self.times_decoded_N = np.zeros(len(self.melody_NL), np.int32)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether its latents' distributions are known before anything is decoded."""
+        return self.known is not None or self.encoded is not None
+
+    @cached_property
+    def form(self) -> sections.Form:
+        """Form of its melody."""
+        return sections.form(self.melody_NL)
 
     @property
     def tokens_NLP(self) -> Int[np.ndarray, "N L P"]:
@@ -104,6 +118,9 @@ class PendingTake:
         if self.known is not None:
             known_BZ = self.known[attempt % len(self.known), windows]
             return known_BZ, np.zeros_like(known_BZ)
+        if self.encoded is not None:
+            mean_NZ, scale_NZ = self.encoded
+            return mean_NZ[windows], scale_NZ[windows]
         told = self._first or self._attempts[0]
         return told.mean_BZ[windows], told.scale_BZ[windows]
 
@@ -134,7 +151,9 @@ class PendingTake:
         total_AN, coverage_AN = (np.stack(self._scores[name]) for name in (TOTAL, COVERAGE))
         self._parts = options.parts
         parts = options.parts if self.part is None else (self.part,)
-        self._chosen_N = selection.of_take(self.melody_NL, tokens, total_AN, coverage_AN, options, parts, self.used_NL)
+        form = None if options.attempts == 1 else self.form
+        of_attempts = (tokens, total_AN, coverage_AN)
+        self._chosen_N = selection.of_take(self.melody_NL, *of_attempts, options, parts, self.used_NL, form)
 
     def go_on_to_bass(self) -> None:
         """Keeps the chosen drums, and begins anew with the bass."""
@@ -214,7 +233,7 @@ class Batcher:
     def add(self, take: PendingTake) -> None:
         """Queues all windows of a song."""
         take.part = self._fresh.part
-        self._add_all(take, self._fresh if take.known is None else self._again)
+        self._add_all(take, self._again if take.is_encoded else self._fresh)
 
     def unsettled(self, take: PendingTake) -> int:
         """Windows of a take that are not settled yet, in round figures."""

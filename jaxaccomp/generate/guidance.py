@@ -10,6 +10,7 @@ That is why the drums are sampled first.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -88,8 +89,10 @@ def of_rows(
     drums_BL: Int[AnyArray, "B L"],
     temperature: float,
     weight: float = 1.0,
-) -> Float[Array, "B L V"]:
+) -> Float[AnyArray, "B L V"]:
     """`bass_bias` of any number of rows, each the same in any batch; nothing waits for the device.
+
+    Rows of the same melody and given drums, such as attempts at one window, cost one.
 
     Args:
         config: how much each expert is worth.
@@ -106,4 +109,23 @@ def of_rows(
         np.float32(weight * config.rhythm_weight),
         np.float32(weight),
     )
-    return blocks.in_blocks(experts, melody_BL, drums_BL, np.full(len(melody_BL), temperature, np.float32))
+    numbers_R, row_B = _distinct(melody_BL, drums_BL)
+    if row_B is None:
+        return blocks.in_blocks(experts, melody_BL, drums_BL, np.full(len(melody_BL), temperature, np.float32))
+    heat_R = np.full(len(numbers_R), temperature, np.float32)
+    advice_RLV = blocks.in_blocks(experts, melody_BL[numbers_R], drums_BL[numbers_R], heat_R)
+    if jax.default_backend() == "cpu":
+        return np.asarray(advice_RLV)[row_B]
+    return jnp.take(advice_RLV, row_B, axis=0)
+
+
+def _distinct(*arrays: Int[AnyArray, "B L"]) -> tuple[Int[np.ndarray, "R"], Int[np.ndarray, "B"] | None]:
+    """Numbers of rows that differ, and for each row which of them it equals; None if all differ or are not here yet."""
+    everything = np.arange(len(arrays[0]))
+    if not all(isinstance(array, np.ndarray) for array in arrays):
+        return everything, None
+    contents = (b"".join(row.tobytes() for row in rows) for rows in zip(*arrays, strict=True))
+    place: dict[bytes, int] = {}
+    row_B = np.array([place.setdefault(content, len(place)) for content in contents])
+    numbers_R = np.unique(row_B, return_index=True)[1]
+    return numbers_R, None if len(place) == len(row_B) else row_B

@@ -70,15 +70,18 @@ def best_of_each(total_AN: Float[np.ndarray, "A N"]) -> Int[np.ndarray, "N"]:
     return np.argmax(np.where(np.isnan(total_AN), -np.inf, total_AN), axis=0)
 
 
-def best_song(melody_NL: Int[np.ndarray, "N L"], attempts: Attempts, options: PlayOptions) -> Int[np.ndarray, "N"]:
+def best_song(
+    melody_NL: Int[np.ndarray, "N L"], attempts: Attempts, options: PlayOptions, form: sections.Form | None = None
+) -> Int[np.ndarray, "N"]:
     """The attempts that make the best song together.
 
     Args:
         melody_NL: the song's melody.
         attempts: what was decoded for it.
         options: what is asked for.
+        form: of the melody, if it is known.
     """
-    form = sections.form(melody_NL)
+    form = form or sections.form(melody_NL)
     own_AN = _own_costs(melody_NL, attempts, form, options)
     step_NAA = _boundary_costs(attempts, form, options.fills)
     struck_ANL = None if (drums_ANL := attempts.part("drums")) is None else drums_ANL > 0
@@ -134,24 +137,30 @@ def _boundary_costs(attempts: Attempts, form: sections.Form, fills: str) -> Floa
     if drums_ANL is not None:
         struck_ANST = tokens.bars(drums_ANL > 0)
         inside_AN = groove_change(struck_ANST[:, :, :-1], struck_ANST[:, :, 1:]).mean(2)
-    for n in range(1, windows):
-        if drums_ANL is not None and not form.begins_with_window_N[n]:
-            across_AA = np.min(
-                [groove_change(struck_ANST[:, n - 1, bar][:, None], struck_ANST[:, n, 0][None]) for bar in last_bars], 0
-            )
-            usual_AA = (inside_AN[:, n - 1, None] + inside_AN[None, :, n]) / 2
-            cost_NAA[n] += GROOVE_WEIGHT * np.maximum(across_AA - usual_AA, 0)
-        if bass_ANL is not None:
-            leap_AA = np.abs(_edge_pitch(bass_ANL[:, n - 1], -1)[:, None] - _edge_pitch(bass_ANL[:, n], 0)[None])
-            cost_NAA[n] += LEAP_WEIGHT * np.nan_to_num(np.maximum(leap_AA - _SMOOTH_LEAP, 0) / 12)
+    if drums_ANL is not None:
+        first_NAT = np.moveaxis(struck_ANST[:, 1:, 0], 0, 1)[:, None]
+        across = [
+            groove_change(np.moveaxis(struck_ANST[:, :-1, bar], 0, 1)[:, :, None], first_NAT) for bar in last_bars
+        ]
+        usual_NAA = (inside_AN.T[:-1, :, None] + inside_AN.T[1:, None, :]) / 2
+        goes_on_N11 = ~form.begins_with_window_N[1:, None, None]
+        cost_NAA[1:] += goes_on_N11 * (GROOVE_WEIGHT * np.maximum(np.min(across, 0) - usual_NAA, 0))
+    if bass_ANL is not None:
+        first_AN, last_AN = _edge_pitches(bass_ANL)
+        leap_NAA = np.abs(last_AN.T[:-1, :, None] - first_AN.T[1:, None, :])
+        cost_NAA[1:] += LEAP_WEIGHT * np.nan_to_num(np.maximum(leap_NAA - _SMOOTH_LEAP, 0) / 12)
     return cost_NAA
 
 
-def _edge_pitch(bass_AL: Int[np.ndarray, "A L"], edge: int) -> Float[np.ndarray, "A"]:
-    """First (0) or last (-1) pitch of each attempt's bass; NaN where there is none."""
-    pitch_AL = tokens.sounding(bass_AL)
-    pitches = [row_L[row_L != SILENT] for row_L in pitch_AL]
-    return np.array([row[edge] if len(row) else np.nan for row in pitches], float)
+def _edge_pitches(bass_ANL: Int[np.ndarray, "A N L"]) -> tuple[Float[np.ndarray, "A N"], Float[np.ndarray, "A N"]]:
+    """First and last pitch of each attempt's bass; NaN where there is none."""
+    pitch_ANL = tokens.sounding(bass_ANL)
+    sounds_ANL = pitch_ANL != SILENT
+    last = pitch_ANL.shape[2] - 1
+    places = sounds_ANL.argmax(2), last - sounds_ANL[:, :, ::-1].argmax(2)
+    found = [np.take_along_axis(pitch_ANL, place_AN[..., None], 2)[..., 0] for place_AN in places]
+    first_AN, last_AN = (np.where(sounds_ANL.any(2), pitch_AN, np.nan) for pitch_AN in found)
+    return first_AN, last_AN
 
 
 def _unlike_repeats(
@@ -192,8 +201,10 @@ def of_take(
     options: PlayOptions,
     parts: tuple[str, ...],
     used_NL: Bool[np.ndarray, "N L"] | None = None,
+    form: sections.Form | None = None,
 ) -> Int[np.ndarray, "N"]:
     """The attempts that these options keep: with one candidate the best of each window, with several the best song."""
     if options.attempts == 1:
         return best_of_each(total_AN)
-    return best_song(melody_NL, Attempts(np.stack(tokens_of_attempts), total_AN, coverage_AN, parts, used_NL), options)
+    attempts = Attempts(np.stack(tokens_of_attempts), total_AN, coverage_AN, parts, used_NL)
+    return best_song(melody_NL, attempts, options, form)

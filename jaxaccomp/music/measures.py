@@ -60,7 +60,7 @@ def measure(windows_NLP: WindowTokens) -> dict[str, Values]:
     Returns:
         A value for each window, by the names of `TITLES`.
     """
-    return {**_bass(windows_NLP), **_drums(windows_NLP[:, :, 2])}
+    return {**of_bass(windows_NLP), **of_drums(windows_NLP[:, :, 2])}
 
 
 def table(windows_NLP: WindowTokens) -> Float[np.ndarray, "N 19"]:
@@ -83,7 +83,9 @@ def scales(melody_NL: Int[np.ndarray, "N L"]) -> Bool[np.ndarray, "N 12"]:
     Source: Krumhansl, Cognitive Foundations of Musical Pitch (1990), ch. 4.
     """
     pitch_NL = tokens.sounding(melody_NL)
-    time_NC = np.stack([((pitch_NL % 12 == c) & (pitch_NL != SILENT)).sum(1) for c in range(12)], axis=1)
+    row_X, step_X = np.nonzero(pitch_NL != SILENT)
+    place_X = row_X * 12 + pitch_NL[row_X, step_X] % 12
+    time_NC = np.bincount(place_X, minlength=len(pitch_NL) * 12).reshape(-1, 12)
     centered_NC = time_NC - time_NC.mean(1, keepdims=True)
     fit_NK = centered_NC @ _PROFILES_KC.T  # scaling a row would not change which key is best
     last_N = len(_PROFILES_KC) - 1 - fit_NK[:, ::-1].argmax(1)
@@ -101,15 +103,18 @@ def _profiles() -> tuple[np.ndarray, np.ndarray]:
 
 _PROFILES_KC, _SCALES_KC = _profiles()
 _STEP_L = np.arange(STEPS) % STEPS_PER_BAR
+_IS_CONSONANT_C = np.isin(np.arange(12), CONSONANCES)
 
 
-def _bass(windows_NLP: WindowTokens) -> dict[str, Values]:
+def of_bass(windows_NLP: WindowTokens) -> dict[str, Values]:
+    """Those of the measures that describe the bass, under its melody and with its drums."""
     melody_NL, bass_NL = (tokens.sounding(windows_NLP[:, :, part]) for part in range(2))
     onset_NL = tokens.onsets(windows_NLP[:, :, 1])
     count_N = onset_NL.sum(1)
     in_key_NL = np.take_along_axis(scales(windows_NLP[:, :, 0]), np.maximum(bass_NL, 0) % 12, axis=1)
-    both_NL = (melody_NL != SILENT) & (bass_NL != SILENT) & (_STEP_L % 8 == 0)
-    consonant_NL = np.isin((melody_NL - bass_NL) % 12, CONSONANCES)
+    melody_NX, bass_NX = melody_NL[:, ::8], bass_NL[:, ::8]  # on beats 1 and 3
+    both_NX = (melody_NX != SILENT) & (bass_NX != SILENT)
+    consonant_NX = _IS_CONSONANT_C[(melody_NX - bass_NX) % 12]
     kick_NL = windows_NLP[:, :, 2] >> KICK & 1 > 0
     pitch_NLV = np.zeros((len(bass_NL), 128), bool)
     row_X, step_X = np.nonzero(onset_NL)
@@ -121,7 +126,7 @@ def _bass(windows_NLP: WindowTokens) -> dict[str, Values]:
         "bass_notes_per_bar": count_N / BARS,
         "bars_without_bass": 1 - tokens.bars(onset_NL).any(2).mean(1),
         "bass_in_key": _share(onset_NL, in_key_NL, NEUTRAL),
-        "bass_consonance": _share(both_NL, consonant_NL, NEUTRAL),
+        "bass_consonance": _share(both_NX, consonant_NX, NEUTRAL),
         "bass_with_melody": _share(onset_NL, tokens.onsets(windows_NLP[:, :, 0])),
         "bass_with_kick": _share(onset_NL, kick_NL),
         "bass_leap": leap_N,
@@ -130,7 +135,8 @@ def _bass(windows_NLP: WindowTokens) -> dict[str, Values]:
     }
 
 
-def _drums(drums_NL: Int[np.ndarray, "N L"]) -> dict[str, Values]:
+def of_drums(drums_NL: Int[np.ndarray, "N L"]) -> dict[str, Values]:
+    """Those that describe the drums alone."""
     drums_NST = tokens.bars(drums_NL)
     struck_NST = drums_NST > 0
     kick_NL, snare_NL, hat_NL = (drums_NL >> drum & 1 > 0 for drum in (KICK, SNARE, CLOSED_HAT))
@@ -157,5 +163,5 @@ def _share(of_NL: np.ndarray, true_NL: np.ndarray, otherwise: float = 0.0) -> np
     return np.where(count_N > 0, (of_NL & true_NL).sum(1) / np.maximum(count_N, 1), otherwise)
 
 
-OF_DRUMS = tuple(_drums(np.zeros((1, STEPS), np.int32)))
+OF_DRUMS = tuple(of_drums(np.zeros((1, STEPS), np.int32)))
 """Names of those that describe the drums alone."""

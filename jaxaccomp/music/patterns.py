@@ -5,7 +5,9 @@ snare on the same beats in every bar, the fill at the end of four or eight, the 
 rhythm, and comes back to its notes. Each feature is a number a window; shares without meaning are 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -37,20 +39,43 @@ GROUPS = {
 """Drums that do one job."""
 _STEP_L = np.arange(STEPS) % STEPS_PER_BAR
 _BAR_L = np.arange(STEPS) // STEPS_PER_BAR
+_DRUMS = ("kicks", "snares", "closed_hats", "open_hats", "low_toms", "mid_toms", "high_toms", "crashes", "rides")
 INTERVALS = ((0, 0), (1, 2), (3, 4), (5, 7), (8, 11), (12, 12), (13, 127))
 """Bass leaps by size in semitones: repeats, steps, thirds, fourths and fifths, sixths and sevenths, octaves, more."""
 
+Features = dict[str, Float[np.ndarray, " N"]]
 
-def features(windows_NLP: WindowTokens) -> dict[str, Float[np.ndarray, " N"]]:
+
+@dataclass(frozen=True)
+class _View:
+    """Windows, and what several features are made of."""
+
+    windows_NLP: WindowTokens
+
+    @cached_property
+    def hit_NLD(self) -> Bool[np.ndarray, "N L D"]:
+        return tokens.hits(self.windows_NLP[:, :, 2])
+
+    @cached_property
+    def melody_NL(self) -> Int[np.ndarray, "N L"]:
+        return tokens.sounding(self.windows_NLP[:, :, 0])
+
+    @cached_property
+    def bass_NL(self) -> Int[np.ndarray, "N L"]:
+        return tokens.sounding(self.windows_NLP[:, :, 1])
+
+    @cached_property
+    def onset_NL(self) -> Bool[np.ndarray, "N L"]:
+        """Where the bass strikes a note."""
+        return tokens.onsets(self.windows_NLP[:, :, 1])
+
+
+def features(windows_NLP: WindowTokens) -> Features:
     """The nineteen measures and all patterns of each window, by name."""
-    windows_NLP = windows_NLP.astype(np.int32)
-    drums = tokens.hits(windows_NLP[:, :, 2])
-    return {
-        **measures.measure(windows_NLP),
-        **_melody(windows_NLP[:, :, 0]),
-        **_drums(windows_NLP[:, :, 2], drums),
-        **_bass(windows_NLP, drums),
-    }
+    view, found = _View(windows_NLP.astype(np.int32)), {}
+    for group in _GROUPS:
+        found.update(group(view))
+    return found
 
 
 def table(windows_NLP: WindowTokens) -> Float[np.ndarray, "N F"]:
@@ -59,14 +84,24 @@ def table(windows_NLP: WindowTokens) -> Float[np.ndarray, "N F"]:
 
 
 def columns(windows_NLP: WindowTokens, names: Sequence[str]) -> Float[np.ndarray, "N F"]:
-    """Some of the features, in the order asked."""
-    found = features(windows_NLP)
+    """Some of the features, in the order asked; groups of which none is asked are not computed."""
+    view, found = _View(windows_NLP.astype(np.int32)), {}
+    for group in dict.fromkeys(_GROUP_OF[name] for name in names):
+        found.update(group(view))
     return np.stack([found[name] for name in names], axis=1)
 
 
-def _melody(melody_NL: Int[np.ndarray, "N L"]) -> dict[str, np.ndarray]:
-    onset_NL = tokens.onsets(melody_NL)
-    pitch_NL = tokens.sounding(melody_NL)
+def _measures_of_bass(view: _View) -> Features:
+    return measures.of_bass(view.windows_NLP)
+
+
+def _measures_of_drums(view: _View) -> Features:
+    return measures.of_drums(view.windows_NLP[:, :, 2])
+
+
+def _melody(view: _View) -> Features:
+    onset_NL = tokens.onsets(view.windows_NLP[:, :, 0])
+    pitch_NL = view.melody_NL
     sounds_NL = pitch_NL != SILENT
     return {
         "melody_notes_per_bar": onset_NL.sum(1) / BARS,
@@ -77,13 +112,14 @@ def _melody(melody_NL: Int[np.ndarray, "N L"]) -> dict[str, np.ndarray]:
     }
 
 
-def _drums(drums_NL: Int[np.ndarray, "N L"], hit_NLD: Bool[np.ndarray, "N L D"]) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+def _drum_counts(view: _View) -> Features:
+    return {f"{name}_per_bar": view.hit_NLD[:, :, bit].sum(1) / BARS for bit, name in enumerate(_DRUMS)}
+
+
+def _drum_places(view: _View) -> Features:
+    drums_NL, hit_NLD = view.windows_NLP[:, :, 2], view.hit_NLD
+    found: Features = {}
     group = {name: np.asarray(hit_NLD[:, :, list(bits)].any(2)) for name, bits in GROUPS.items()}
-    for bit, name in enumerate(
-        ("kicks", "snares", "closed_hats", "open_hats", "low_toms", "mid_toms", "high_toms", "crashes", "rides")
-    ):
-        found[f"{name}_per_bar"] = hit_NLD[:, :, bit].sum(1) / BARS
     for name, hit_NL in group.items():
         for lag in LAGS:
             found[f"{name}_after_{lag}"] = _recurrence(hit_NL, lag)
@@ -119,18 +155,25 @@ def _drums(drums_NL: Int[np.ndarray, "N L"], hit_NLD: Bool[np.ndarray, "N L D"])
     found["drums_at_once"] = _mean(drums_NL > 0, hit_NLD.sum(2))
     found["hats_and_rides"] = (group["hat"] & hit_NLD[:, :, [RIDE]].any(2)).mean(1)
     found["kick_with_snare"] = _share(group["kick"], group["snare"])
-    found["drum_tokens_once"] = _tokens_once(drums_NL)
-    step_NT = (bar_NST > 0).mean(1)
-    found["drum_steps_settled"] = (4 * (step_NT - 0.5) ** 2).mean(1)
     return found
 
 
-def _bass(windows_NLP: WindowTokens, hit_NLD: Bool[np.ndarray, "N L D"]) -> dict[str, np.ndarray]:
-    melody_NL, bass_NL = (tokens.sounding(windows_NLP[:, :, part]) for part in range(2))
-    onset_NL = tokens.onsets(windows_NLP[:, :, 1])
-    ends_NL = windows_NLP[:, :, 1] == 1
-    rows = len(bass_NL)
-    found: dict[str, np.ndarray] = {}
+def _drum_tokens_once(view: _View) -> Features:
+    """Different drum tokens that occur only once in the window."""
+    ordered_NL = np.sort(view.windows_NLP[:, :, 2], axis=1)
+    changes_NL = np.ones((len(ordered_NL), STEPS + 1), bool)
+    changes_NL[:, 1:-1] = ordered_NL[:, 1:] != ordered_NL[:, :-1]
+    return {"drum_tokens_once": (changes_NL[:, 1:] & changes_NL[:, :-1]).sum(1).astype(float)}
+
+
+def _drum_steps_settled(view: _View) -> Features:
+    step_NT = (tokens.bars(view.windows_NLP[:, :, 2]) > 0).mean(1)
+    return {"drum_steps_settled": (4 * (step_NT - 0.5) ** 2).mean(1)}
+
+
+def _bass_rhythm(view: _View) -> Features:
+    bass_NL, onset_NL = view.bass_NL, view.onset_NL
+    found: Features = {}
     note_NL = np.where(onset_NL, bass_NL, 0)
     note_NST, onset_NST = tokens.bars(note_NL), tokens.bars(onset_NL)
     for lag in LAGS:
@@ -145,8 +188,21 @@ def _bass(windows_NLP: WindowTokens, hit_NLD: Bool[np.ndarray, "N L D"]) -> dict
     found["bass_off_eighths"] = _share(onset_NL, _STEP_L % 2 == 1)
     found["bass_settled"] = (4 * (by_place_NT - 0.5) ** 2).mean(1)
     found["bass_spread"] = onset_NST.sum(2).std(1)
-    found["bass_pitch"] = _mean(onset_NL, bass_NL)
-    found["bass_pitch_spread"] = np.sqrt(_mean(onset_NL, (bass_NL - found["bass_pitch"][:, None]) ** 2))
+    return found
+
+
+def _bass_pitch(view: _View) -> Features:
+    mean_N = _mean(view.onset_NL, view.bass_NL)
+    spread_N = np.sqrt(_mean(view.onset_NL, (view.bass_NL - mean_N[:, None]) ** 2))
+    return {"bass_pitch": mean_N, "bass_pitch_spread": spread_N}
+
+
+def _bass_notes(view: _View) -> Features:
+    windows_NLP, hit_NLD = view.windows_NLP, view.hit_NLD
+    melody_NL, bass_NL, onset_NL = view.melody_NL, view.bass_NL, view.onset_NL
+    ends_NL = windows_NLP[:, :, 1] == 1
+    rows = len(bass_NL)
+    found: Features = {}
     found["bass_sounds"] = (bass_NL != SILENT).mean(1)
     found["bass_ends_per_note"] = ends_NL.sum(1) / np.maximum(onset_NL.sum(1), 1)
     class_NLC = (bass_NL[..., None] % 12 == np.arange(12)) & onset_NL[..., None]
@@ -217,14 +273,6 @@ def _different(code_NS: np.ndarray) -> np.ndarray:
     return 1.0 + (ordered_NS[:, 1:] != ordered_NS[:, :-1]).sum(1)
 
 
-def _tokens_once(drums_NL: np.ndarray) -> np.ndarray:
-    """Different drum tokens that occur only once in the window."""
-    ordered_NL = np.sort(drums_NL, axis=1)
-    changes_NL = np.ones((len(drums_NL), STEPS + 1), bool)
-    changes_NL[:, 1:-1] = ordered_NL[:, 1:] != ordered_NL[:, :-1]
-    return (changes_NL[:, 1:] & changes_NL[:, :-1]).sum(1).astype(float)
-
-
 def _share(of_NL: np.ndarray, true_NL: np.ndarray) -> np.ndarray:
     return (of_NL & true_NL).sum(1) / np.maximum(of_NL.sum(1), 1)
 
@@ -233,7 +281,21 @@ def _mean(where_NL: np.ndarray, value_NL: np.ndarray) -> np.ndarray:
     return np.where(where_NL, value_NL, 0).sum(1) / np.maximum(where_NL.sum(1), 1)
 
 
-NAMES = tuple(features(np.zeros((1, STEPS, 3), np.int32)))
+_GROUPS: tuple[Callable[[_View], Features], ...] = (
+    _measures_of_bass,
+    _measures_of_drums,
+    _melody,
+    _drum_counts,
+    _drum_places,
+    _drum_tokens_once,
+    _drum_steps_settled,
+    _bass_rhythm,
+    _bass_pitch,
+    _bass_notes,
+)
+_SILENCE = _View(np.zeros((1, STEPS, 3), np.int32))
+_GROUP_OF = {name: group for group in _GROUPS for name in group(_SILENCE)}
+NAMES = tuple(_GROUP_OF)
 """Names of all features, in the order of `table`'s columns."""
-OF_MELODY = tuple(_melody(np.zeros((1, STEPS), np.int32)))
+OF_MELODY = tuple(_melody(_SILENCE))
 """Those that describe the melody alone: they tell no accompaniment from another, but what suits it."""

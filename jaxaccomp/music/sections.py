@@ -76,10 +76,7 @@ def _beginnings(pitch_MT: Int[np.ndarray, "M T"]) -> Bool[np.ndarray, "M"]:
     """Local peaks of novelty; where music sets in after bars of silence is one."""
     count = len(pitch_MT)
     feature_MF = _features(pitch_MT)
-    novelty_M = np.zeros(count)
-    for bar in range(_APART, count - _APART + 1):
-        before, after = feature_MF[max(bar - _SPAN, 0) : bar], feature_MF[bar : bar + _SPAN]
-        novelty_M[bar] = (np.mean(before @ before.T) + np.mean(after @ after.T)) / 2 - np.mean(before @ after.T)
+    novelty_M = _novelty(feature_MF)
     begins_M = np.zeros(count, bool)
     begins_M[0] = True
     for bar in np.argsort(-novelty_M, kind="stable"):
@@ -88,6 +85,24 @@ def _beginnings(pitch_MT: Int[np.ndarray, "M T"]) -> Bool[np.ndarray, "M"]:
         if not begins_M[max(bar - _APART + 1, 0) : bar + _APART].any():
             begins_M[bar] = True
     return begins_M
+
+
+def _novelty(feature_MF: Float[np.ndarray, "M F"]) -> Float[np.ndarray, "M"]:
+    """How unlike the bars from each on are to those before it, less how unlike either are among themselves."""
+    count = len(feature_MF)
+    novelty_M = np.zeros(count)
+    whole = range(_SPAN, count - _SPAN + 1)  # where there are as many bars as are compared on both sides
+    if whole:
+        span_XUF = np.moveaxis(np.lib.stride_tricks.sliding_window_view(feature_MF, _SPAN, axis=0), 2, 1)
+        span_XFU = np.swapaxes(span_XUF, 1, 2)
+        own_X = (span_XUF @ span_XFU).mean((1, 2))
+        across_X = (span_XUF[:-_SPAN] @ span_XFU[_SPAN:]).mean((1, 2))
+        novelty_M[_SPAN : count - _SPAN + 1] = (own_X[:-_SPAN] + own_X[_SPAN:]) / 2 - across_X
+    for bar in range(_APART, count - _APART + 1):
+        if bar not in whole:
+            before, after = feature_MF[max(bar - _SPAN, 0) : bar], feature_MF[bar : bar + _SPAN]
+            novelty_M[bar] = (np.mean(before @ before.T) + np.mean(after @ after.T)) / 2 - np.mean(before @ after.T)
+    return novelty_M
 
 
 def _features(pitch_MT: Int[np.ndarray, "M T"]) -> Float[np.ndarray, "M F"]:

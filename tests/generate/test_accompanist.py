@@ -225,3 +225,16 @@ def test_ambient_settings_of_jax_change_no_note(setting, band, take):
     }[setting]
     with context():
         assert band.accompany(DEMO)[0].score.data == take.score.data
+
+
+def test_the_surrogate_hears_each_window_once_however_often_it_is_played(band, monkeypatch):
+    heard, encode = [], band._encode_melody
+
+    def listen(melody_BL):
+        heard.append(len(melody_BL))
+        return encode(melody_BL)
+
+    monkeypatch.setattr(band, "_encode_melody", listen)
+    windows = len(song.prepare(midi.read(DEMO)).melody_NL)
+    band.accompany(DEMO, candidates=3, variations=2, batch_size=2)
+    assert sum(heard) == 2 * windows, "once a take, whose equal rows cost one"

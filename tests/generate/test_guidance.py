@@ -108,3 +108,18 @@ def test_notes_near_the_melody_are_unlikely_where_it_lies_high():
     np.testing.assert_allclose(bias[1, 16, 58 - 19], -0.4 * (62 - 52), rtol=1e-6)
     silent = guidance.bass_bias(params, 1.0, 1.0, 1.0, 0 * melody, 0 * melody, np.ones(3, np.float32))
     assert not np.asarray(silent).any()
+
+
+def test_rows_of_the_same_melody_and_drums_get_the_bias_that_each_gets_alone():
+    config = GuideConfig(harmony_sizes=(8,), rhythm_sizes=(6,))
+    params = guide.initialize(config, jax.random.key(0))
+    random = np.random.default_rng(3)
+    melody = np.where(random.random((2, 256)) < 0.3, random.integers(2, 90, (2, 256)), 0).astype(np.int32)
+    drums = np.where(random.random((2, 256)) < 0.4, random.integers(1, 512, (2, 256)), 0).astype(np.int32)
+    rows = np.array([1, 0, 1, 1, 0])
+    together = np.asarray(guidance.of_rows(config, params, melody[rows], drums[rows], 0.8))
+    for place, row in enumerate(rows):
+        alone = guidance.of_rows(config, params, melody[row : row + 1], drums[row : row + 1], 0.8)
+        np.testing.assert_array_equal(together[place], alone[0])
+    waiting = guidance.of_rows(config, params, melody[rows], jax.numpy.asarray(drums[rows]), 0.8)
+    np.testing.assert_array_equal(together, waiting)

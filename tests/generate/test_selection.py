@@ -9,6 +9,7 @@ from jaxaccomp.arrays import STEPS
 from jaxaccomp.generate import selection
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.selection import Attempts
+from jaxaccomp.music import sections, tokens
 
 PARTS = ("bass", "drums")
 
@@ -87,3 +88,22 @@ def test_a_song_of_one_candidate_is_the_best_of_each_window():
         _melody(5), list(attempts.tokens_ANLP), attempts.total_AN, attempts.coverage_AN, PlayOptions(), PARTS
     )
     assert (found == attempts.total_AN.argmax(0)).all()
+
+
+@pytest.mark.parametrize("fills", ["any", "many"])
+def test_going_on_costs_the_groove_that_changes_and_the_bass_that_leaps(fills):
+    attempts, melody = _attempts(3, 4), _melody(4)
+    attempts.tokens_ANLP[1, 2, :, 0] = 0  # a bass that rests leaps nowhere
+    form = sections.form(melody)
+    found_NAA = selection._boundary_costs(attempts, form, fills)
+    drums, bass = tokens.bars(attempts.part("drums") > 0), tokens.sounding(attempts.part("bass"))
+    within = selection.groove_change(drums[:, :, :-1], drums[:, :, 1:]).mean(2)
+    for n, a, b in itertools.product(range(1, 4), range(3), range(3)):
+        bars = (-1, -2) if fills == "many" else (-1,)
+        across = min(selection.groove_change(drums[a, n - 1, bar], drums[b, n, 0]) for bar in bars)
+        cost = 5.0 * max(across - (within[a, n - 1] + within[b, n]) / 2, 0) * (not form.begins_with_window_N[n])
+        last, first = (row[row >= 0] for row in (bass[a, n - 1], bass[b, n]))
+        if len(last) and len(first):
+            cost += 0.5 * max(abs(int(last[-1]) - int(first[0])) - 7, 0) / 12
+        assert found_NAA[n, a, b] == pytest.approx(cost), (n, a, b)
+    assert (found_NAA[0] == 0).all()

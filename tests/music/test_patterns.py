@@ -59,3 +59,13 @@ def test_features_of_each_window_alone_equal_those_of_all_at_once():
     many = np.where(rare, random.integers(0, [90, 90, 512], (4, 256, 3)), 0)
     apart = np.concatenate([patterns.table(window[None]) for window in many])
     np.testing.assert_array_equal(patterns.table(many), apart)
+
+
+def test_some_columns_are_those_of_the_whole_table_and_ask_for_no_more_than_their_groups(monkeypatch):
+    random = np.random.default_rng(1)
+    many = np.where(random.random((3, 256, 3)) < 0.2, random.integers(0, [90, 90, 512], (3, 256, 3)), 0)
+    whole = patterns.table(many)
+    for name in patterns.NAMES:
+        np.testing.assert_array_equal(patterns.columns(many, [name])[:, 0], whole[:, patterns.NAMES.index(name)])
+    monkeypatch.setattr(patterns.tokens, "sounding", None)  # what drums alone do not need
+    patterns.columns(many, ["kicks_per_bar", "drum_tokens_once", "hits_kept"])

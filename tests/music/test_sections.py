@@ -44,3 +44,14 @@ def test_a_melody_that_goes_on_has_one_section():
     form = sections.form(np.tile(_theme(1, 64), 4 * 4).reshape(4, STEPS))
     assert np.flatnonzero(form.begins_M).tolist() == [0]
     assert len(form.begins_M) == 4 * BARS
+
+
+@pytest.mark.parametrize("bars", [16, 32, 48])
+def test_novelty_of_all_bars_at_once_is_that_of_each(bars):
+    feature_MF = sections._features(np.random.default_rng(bars).integers(-1, 80, (bars, 16)))
+    expected_M = np.zeros(bars)
+    for bar in range(4, bars - 3):
+        before, after = feature_MF[max(bar - 8, 0) : bar], feature_MF[bar : bar + 8]
+        inside = (np.mean(before @ before.T) + np.mean(after @ after.T)) / 2
+        expected_M[bar] = inside - np.mean(before @ after.T)
+    np.testing.assert_allclose(sections._novelty(feature_MF), expected_M, rtol=0, atol=1e-15)

@@ -26,8 +26,8 @@ _BLOCK = 128
 """Inputs that XLA's CPU library sums at a time where rows of the batch are rows of the product."""
 _OUTPUT = 9
 """Place of the scores' panels among a decoder's weights."""
-_TASK_ROWS = 24
-"""Rows of a part that one thread decodes: four blocks of them, whose states stay in the cache beside the weights."""
+_TASK_ROWS = 12
+"""Rows of a part that one thread decodes at a time: two blocks of them, so few that all threads end together."""
 
 
 def is_available() -> bool:
