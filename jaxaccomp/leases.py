@@ -84,7 +84,7 @@ def _renew(folder: str, ours: dict[str, Any], ended: threading.Event) -> None:
     while not ended.wait(RENEWED_EVERY_S):
         with contextlib.suppress(RemoteError):  # the next renewal may succeed
             found = _read(folder)
-            if found and found.get("run") != ours["run"]:
+            if found.get("run", ours["run"]) != ours["run"]:  # a damaged file has none, and is written anew
                 said = f"{folder}: a run on {found.get('host', '?')} has taken this folder; ended here without writing"
                 os.write(2, f"\njaxaccomp: {said}\n".encode(errors="backslashreplace"))
                 os._exit(1)

@@ -1,7 +1,5 @@
 """Data, checkpoints and runs on buckets: killed and resumed, they end with the bytes of a run on this machine."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -68,7 +66,7 @@ def killed_at(step: int, workdir: str, processes: int, cache: Path, command: lis
                 time.sleep(0.05)
         finally:
             for worker in workers:
-                os.kill(worker.pid, signal.SIGKILL)
+                worker.kill()
                 worker.wait()
 
 
