@@ -16,8 +16,6 @@ VIRTUAL_DEVICES = "xla_force_host_platform_device_count"
 """Name of XLA's flag; where a user has set it, nothing here interferes."""
 PRNG = "threefry2x32"
 """Implementation of all random numbers; named with every key, so that JAX's ambient setting changes no note."""
-MANY_SONGS = 200
-"""From here on a collection's run makes up for the seconds that more devices take to start."""
 MOST_DEVICES = 8
 """Virtual ones of a CPU; each keeps a copy of the parameters, and of the optimizer's state where there is one."""
 HUGE_PAGES = {
@@ -85,20 +83,14 @@ def join_processes() -> None:
     cluster.join()
 
 
-def use_device_for_each_core(songs: int, is_wide: bool) -> None:
-    """Plays a large collection on one virtual device for each core of a CPU, with batches side by side.
+def use_device_for_each_core() -> None:
+    """Makes a virtual device of each core of a CPU.
 
-    The steps of a narrow model are too short to be shared out among cores: two devices of a thread each decode half as
-    much again as one of two threads. A wide model's products use all cores as they are. Notes do not depend on it.
-    Without effect where JAX has started already.
-
-    Args:
-        songs: of the collection.
-        is_wide: whether the model has a layer of `lstm_scan.WIDE` units or more.
+    Without effect where JAX has started already, or XLA's flags name a number.
     """
     import jax
 
-    if songs < MANY_SONGS or is_wide or VIRTUAL_DEVICES in os.environ.get("XLA_FLAGS", ""):
+    if VIRTUAL_DEVICES in os.environ.get("XLA_FLAGS", ""):
         return
     with contextlib.suppress(RuntimeError):  # JAX has started
         jax.config.update("jax_num_cpu_devices", min(_cores(), MOST_DEVICES))

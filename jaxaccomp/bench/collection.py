@@ -1,6 +1,5 @@
 """A whole collection, end to end: read, choose, decode, stitch, write; against a plain loop over `accompany()`."""
 
-import os
 import random
 import resource
 import sys
@@ -28,10 +27,10 @@ def measure(config: CollectionBenchConfig | None = None) -> dict[str, Any]:
     Raises:
         CollectionError: no song could be accompanied.
     """
-    from jaxaccomp import runtime
+    from jaxaccomp.collection import decoders
     from jaxaccomp.collection import run as collection
     from jaxaccomp.collection.run import CollectionConfig
-    from jaxaccomp.models import lstm_scan
+    from jaxaccomp.generate.options import PlayOptions
     from jaxaccomp.weights import checkpoint
 
     config, others = config or CollectionBenchConfig(), timing.Others()
@@ -41,13 +40,13 @@ def measure(config: CollectionBenchConfig | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         songs = _multiply(_sources(config.folder), count, place / "songs")
-        widest = max(checkpoint.shapes(config.checkpoint)[0].musicvae.decoder_sizes)
-        runtime.use_device_for_each_core(count, widest >= lstm_scan.WIDE)
+        model = checkpoint.shapes(config.checkpoint)[0]
+        decoders.use_all_cores(count, model, PlayOptions())
         _compile(config.checkpoint, config.batch_size)
         summary = collection.run([place / "songs"], place / "out", settings, checkpoint=config.checkpoint)
         if not summary.counts.get("done"):
             raise CollectionError(f"none of the {count} songs could be accompanied:\n{summary.text}")
-        workers = config.workers or os.cpu_count() or 1
+        workers = collection.worker_count(settings)
         peak_memory_mib = _peak_memory_mib(workers)
         loop_s = _loop_elsewhere(config.checkpoint, songs[:loop_count], place / "loop")
     figures = dict(summary.figures)

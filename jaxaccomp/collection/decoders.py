@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from jaxaccomp import runtime
+from jaxaccomp.config import ModelConfig
 from jaxaccomp.generate import scoring
 from jaxaccomp.generate.batcher import Batch, Decoded
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.scoring import Scores, TakeScorer
+
+MANY_SONGS = 200
+"""From here on a collection's run makes up for the seconds that more devices take to start."""
+_AT_A_TIME = 2
+"""Batches that a CPU works on where `decoding.native` decodes: what of one is not shared out among the cores, such as
+drawing its latents, goes on beside the decoding of the other."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,8 @@ class DeviceDecoders:
     """The model on every local device.
 
     Attributes:
-        decoders: for each device, what hands it a batch and returns what is played to be.
+        decoders: what hands a device a batch and returns what is played to be; one for each batch that is worked on at
+            a time, of which a device may have several.
         scorer: what an attempt is worth.
         batch_size: windows in a batch.
         drums_first: whether drums are chosen before the bass, see `scoring`.
@@ -41,14 +50,39 @@ class DeviceDecoders:
         """
         import jax
 
-        from jaxaccomp.generate.decoding import blocks
+        from jaxaccomp.generate.decoding import blocks, native
         from jaxaccomp.weights import checkpoint as checkpoints
 
         config = checkpoints.shapes(checkpoint)[0]
         model = _Model(checkpoint, options)
-        decoders = [partial(model.decode, device) for device in jax.local_devices()]
+        devices = jax.local_devices()
+        if options.dtype == "float32" and native.fits(config.musicvae) and native.is_available():
+            devices = devices[:1] * max(_AT_A_TIME, len(devices))
+        decoders = [partial(model.decode, device) for device in devices]
         first = scoring.drums_first(options.for_checkpoint(config), config)
         return cls(decoders, model.score, batch_size or blocks.sizes()[-1], first)
+
+
+def use_all_cores(songs: int, config: ModelConfig, options: PlayOptions) -> None:
+    """Plays a large collection on one virtual device for each core of a CPU, where that is faster; before JAX starts.
+
+    XLA's steps of a narrow model are too short to be shared out among cores: two devices of a thread each decode half
+    as much again as one of two threads. A wide model's products use all cores as they are, and so does `native`. Notes
+    do not depend on it.
+
+    Args:
+        songs: of the collection.
+        config: of the checkpoint.
+        options: how to play.
+    """
+    if songs < MANY_SONGS:
+        return
+    from jaxaccomp.generate.decoding import native
+    from jaxaccomp.models import lstm_scan
+
+    is_native = options.dtype == "float32" and native.fits(config.musicvae)
+    if max(config.musicvae.decoder_sizes) < lstm_scan.WIDE and not is_native:
+        runtime.use_device_for_each_core()
 
 
 class _Model:

@@ -21,9 +21,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jaxaccomp import cluster, runtime
+from jaxaccomp import cluster
+from jaxaccomp.collection import decoders, manifest, songfile
 from jaxaccomp.collection import inputs as inputs_
-from jaxaccomp.collection import manifest, songfile
 from jaxaccomp.collection.decoders import DeviceDecoders
 from jaxaccomp.collection.inputs import Inputs
 from jaxaccomp.collection.manifest import DONE, FAILED, SKIPPED, Entry, Manifest
@@ -43,7 +43,9 @@ class CollectionConfig:
     """How a collection is worked through; nothing here changes a note of the result."""
 
     batch_size: int = setting(0, "windows decoded at a time on each device; 0 lets the backend choose")
-    workers: int = setting(0, "processes that read and write songs; 0 takes one for each core")
+    workers: int = setting(
+        0, "processes that read and write songs; 0 takes one for each core, or for every two where CPUs decode as well"
+    )
     shard: str = setting(
         "0/1", "I/N: do only the I-th of N shares, for several machines; auto asks JAX which one it is"
     )
@@ -133,12 +135,12 @@ def run(
         UsageError: `inputs` and `out` make no sense together.
         CollectionError: another run holds `out`, the disk is full, or there is nothing to do.
     """
-    from jaxaccomp.models import lstm_scan
     from jaxaccomp.weights import checkpoint as checkpoints
 
     start_s = time.monotonic()
     config = config or CollectionConfig()
-    options = (options or PlayOptions.of(**play)).for_checkpoint(checkpoints.shapes(checkpoint)[0])
+    model = checkpoints.shapes(checkpoint)[0]
+    options = (options or PlayOptions.of(**play)).for_checkpoint(model)
     stamp = {"checkpoint": checkpoints.fingerprint(checkpoint)[:16], "options": options.digest()}
     songs = inputs_.find(inputs, out)
     index, count = share = config.share()
@@ -148,8 +150,7 @@ def run(
         inputs_.refuse_colliding_takes(songs, options.variations)
         shutil.rmtree(settings.staging, ignore_errors=True)  # what a kill left there
         settings.staging.mkdir()
-        widest = max(checkpoints.shapes(checkpoint)[0].musicvae.decoder_sizes)
-        runtime.use_device_for_each_core(len(songs.names), widest >= lstm_scan.WIDE)
+        decoders.use_all_cores(len(songs.names), model, options)
         load = partial(DeviceDecoders.on_all_devices, str(checkpoint), options, config.batch_size)
         engine = _on_a_cluster if config.beam_runner else _here
         timings, fresh = Timings(), 0
@@ -187,11 +188,19 @@ def _with_reports(
     return dataclasses.replace(summary, text=text, exit_code=exit_code)
 
 
+def worker_count(config: CollectionConfig) -> int:
+    """Processes that read and write songs: a tenth of the work where CPUs decode as well, all of theirs elsewhere."""
+    import jax
+
+    cores = os.cpu_count() or 1
+    return config.workers or (max(1, cores // 2) if jax.default_backend() == "cpu" else cores)
+
+
 def _here(
     config: CollectionConfig, settings: SongSettings, load: Callable[[], DeviceDecoders], ledger: "_Ledger"
 ) -> Timings:
     with Workers(
-        config.workers or os.cpu_count() or 1,
+        worker_count(config),
         time_limit_s=float(config.time_limit),
         memory_limit_mib=config.memory_limit,
         preload=[songfile.__name__],

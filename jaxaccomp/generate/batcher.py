@@ -243,8 +243,7 @@ class Batcher:
     def _add_all(self, take: PendingTake, queue: "_Queue") -> None:
         windows = np.arange(len(take.melody_NL), dtype=np.int32)
         take.missing = len(windows) * self._options.attempts
-        for attempt in range(self._options.attempts):
-            queue.add(take, windows, attempt)
+        queue.add(take, windows, range(self._options.attempts))
 
     def next_batch(self, partial: bool = False) -> Batch | None:
         """The next batch, or None.
@@ -277,7 +276,7 @@ class Batcher:
                 poor = settled[take.best(COVERAGE, settled) < self._options.enough]
                 if len(poor):
                     take.missing += len(poor)
-                    (self._bass if batch.part == "bass" else self._again).add(take, poor, times)
+                    (self._bass if batch.part == "bass" else self._again).add(take, poor, range(times, times + 1))
             if not take.missing:
                 take.choose(self._options)
                 if take.part == "drums":
@@ -313,42 +312,57 @@ class Batcher:
 
 
 class _Queue:
-    """Windows in the order they came, all for one part; either the posteriors of all are known, or those of none."""
+    """Windows in the order they came, all for one part; either the posteriors of all are known, or those of none.
+
+    Attempts at one window are kept together, so that the surrogate hears it in one batch alone.
+    """
 
     def __init__(self, has_posteriors: bool, part: str | None = None) -> None:
         self.windows = 0
         self.part = part
         self._has_posteriors = has_posteriors
-        self._entries: deque[tuple[PendingTake, np.ndarray, int]] = deque()
+        self._entries: deque[tuple[PendingTake, np.ndarray, range]] = deque()
 
-    def add(self, take: PendingTake, windows: np.ndarray, attempt: int) -> None:
-        self.windows += len(windows)
-        self._entries.append((take, windows, attempt))
+    def add(self, take: PendingTake, windows: np.ndarray, attempts: range) -> None:
+        """Queues windows, each as often as there are attempts."""
+        self.windows += len(windows) * len(attempts)
+        if len(windows):
+            self._entries.append((take, windows, attempts))
 
     def pop(self, size: int) -> Batch:
         numbers = (np.empty(size, np.int32) for _ in range(3))
         batch = Batch(np.empty((size, STEPS), np.int32), np.empty((size, 2), np.uint32), *numbers, part=self.part)
         posteriors, given, at = [], [], 0
         while at < size:
-            take, windows, attempt = self._entries.popleft()
-            windows, rest = windows[: size - at], windows[size - at :]
-            here = slice(at, at + len(windows))
-            batch.melody_BL[here] = take.melody_NL[windows]
-            batch.fingerprints_B2[here] = take.fingerprint
-            batch.windows_B[here] = windows
-            batch.variations_B[here] = take.variation
-            batch.attempts_B[here] = attempt
-            batch.slices.append((take, windows, attempt))
-            if self._has_posteriors:
-                posteriors.append(take.posterior(windows, attempt))
-            if take.given_NL is not None:
-                given.append(take.given_NL[windows])
-            if len(rest):
-                self._entries.appendleft((take, rest, attempt))
-            at = here.stop
+            take, windows, attempts = self._take(size - at)
+            for attempt in attempts:
+                here = slice(at, at + len(windows))
+                batch.melody_BL[here] = take.melody_NL[windows]
+                batch.fingerprints_B2[here] = take.fingerprint
+                batch.windows_B[here] = windows
+                batch.variations_B[here] = take.variation
+                batch.attempts_B[here] = attempt
+                batch.slices.append((take, windows, attempt))
+                if self._has_posteriors:
+                    posteriors.append(take.posterior(windows, attempt))
+                if take.given_NL is not None:
+                    given.append(take.given_NL[windows])
+                at = here.stop
         if given:
             batch.given_BL = np.concatenate(given)
         if posteriors:
             batch.posterior = tuple(map(np.concatenate, zip(*posteriors, strict=True)))
         self.windows -= size
         return batch
+
+    def _take(self, room: int) -> tuple[PendingTake, np.ndarray, range]:
+        """Windows at the head with all of their attempts, or some attempts at one where there is no room for more."""
+        take, windows, attempts = self._entries.popleft()
+        whole = room // len(attempts)
+        now, rest = windows[: max(whole, 1)], windows[max(whole, 1) :]
+        if len(rest):
+            self._entries.appendleft((take, rest, attempts))
+        if not whole:
+            self._entries.appendleft((take, now, attempts[room:]))
+            attempts = attempts[:room]
+        return take, now, attempts

@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 from collection_runs import RUN, SONGS, arguments, melody_song, read_entries, run, state
 
 from jaxaccomp import cli
-from jaxaccomp.collection import manifest
+from jaxaccomp.collection import decoders, manifest
 from jaxaccomp.collection import run as collection
+from jaxaccomp.collection.decoders import DeviceDecoders
 from jaxaccomp.collection.run import CollectionConfig
+from jaxaccomp.config import PRESETS, ModelConfig
 from jaxaccomp.errors import CollectionError, ConfigError, UsageError
 from jaxaccomp.generate import accompanist
+from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.music import midi
 
 
@@ -130,3 +134,37 @@ def test_refusals(folder, model, tmp_path):
         run(folder, model, tmp_path)
     with pytest.raises(ConfigError, match="keep"):
         collection.run([folder], tmp_path, checkpoint=model, keep="nothing")
+
+
+def test_workers_leave_the_cores_to_a_cpu_that_decodes(monkeypatch):
+    for cores, expected in ((1, 1), (2, 1), (8, 4)):
+        monkeypatch.setattr(collection.os, "cpu_count", lambda cores=cores: cores)
+        assert collection.worker_count(CollectionConfig()) == expected
+    assert collection.worker_count(CollectionConfig(workers=3)) == 3
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert collection.worker_count(CollectionConfig()) == 8
+
+
+def test_a_cpu_with_a_narrow_model_works_on_two_batches_at_a_time(model, monkeypatch):
+    one = jax.local_devices()[:1]
+    monkeypatch.setattr("jax.local_devices", lambda: one)
+    assert len(DeviceDecoders.on_all_devices(str(model), PlayOptions()).decoders) == 2
+    assert len(DeviceDecoders.on_all_devices(str(model), PlayOptions(dtype="bfloat16")).decoders) == 1
+
+
+@pytest.mark.parametrize(
+    ("songs", "preset", "dtype", "expected"),
+    [
+        (decoders.MANY_SONGS, "tiny", "bfloat16", 1),
+        (decoders.MANY_SONGS - 1, "tiny", "bfloat16", 0),
+        (decoders.MANY_SONGS, "tiny", "float32", 0),
+        (decoders.MANY_SONGS, "hierdec-trio_16bar", "bfloat16", 0),
+    ],
+)
+def test_a_large_collection_has_a_device_for_each_core_where_its_model_leaves_cores_idle(
+    monkeypatch, songs, preset, dtype, expected
+):
+    asked = []
+    monkeypatch.setattr(decoders.runtime, "use_device_for_each_core", lambda: asked.append(None))
+    decoders.use_all_cores(songs, ModelConfig(musicvae=PRESETS[preset]), PlayOptions(dtype=dtype))
+    assert len(asked) == expected

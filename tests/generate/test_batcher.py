@@ -62,6 +62,23 @@ def test_every_token_comes_back_to_its_song(batch_size):
         np.testing.assert_array_equal(take.tokens_NLP[..., 0], expected % 512)
 
 
+@pytest.mark.parametrize(("batch_size", "twice"), [(8, 0), (64, 0), (6, 4)])
+def test_attempts_at_a_window_come_in_one_batch_where_it_holds_them_all(batch_size, twice):
+    batcher, met, tried = Batcher(batch_size, by_coverage, PlayOptions(candidates=8, retries=0)), {}, set()
+    for take in _takes([5, 1, 2]):
+        batcher.add(take)
+    number = 0
+    while (batch := batcher.next_batch() or batcher.next_batch(partial=True)) is not None:
+        for row in zip(*(array.tolist() for array in (batch.fingerprints_B2[:, 0], batch.windows_B)), strict=True):
+            met.setdefault(row, set()).add(number)
+        tried |= set(zip(batch.fingerprints_B2[:, 0], batch.windows_B, batch.attempts_B, strict=True))
+        number += 1
+    assert len(tried) == 8 * 8
+    assert len(met) == 8
+    assert sum(len(batches) > 1 for batches in met.values()) >= twice
+    assert twice or all(len(batches) == 1 for batches in met.values())
+
+
 def test_windows_that_rest_are_played_again_in_batches_of_their_own_and_first():
     """Attempt 0 gives silence in odd windows; attempt 1 gives notes in all but the ninth, which stays as it is."""
 
