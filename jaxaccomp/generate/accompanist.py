@@ -8,6 +8,7 @@ How it plays is told by `PlayOptions`. Each window is decoded one or several tim
 each is worth, and the best is kept.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -80,12 +81,17 @@ class Accompanist:
         self.source = source
         self._conditions = Conditions(params, source)
         self._sampler = Sampler(config.musicvae, params["musicvae"], dtype=dtype, devices=devices)
-        self._encode_melody = latents.MelodyEncoder(config.surrogate, params["surrogate"])
+        self._encode_melody = latents.MelodyEncoder(params["surrogate"])
         self._correlation = params.get("correlation")
 
     def compile_aside(self) -> None:
         """Begins to compile what JAX does not, in a thread, so that it is ready when the first window is decoded."""
-        self._sampler.compile_aside()
+
+        def compile_in_order_of_use() -> None:
+            self._encode_melody.compile()
+            self._sampler.compile()
+
+        threading.Thread(target=compile_in_order_of_use, name="compile encoder and sampler").start()
 
     def accompany(
         self,

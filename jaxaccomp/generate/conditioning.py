@@ -8,16 +8,13 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxaccomp.arrays import BAND, WindowTokens
 from jaxaccomp.errors import CheckpointError, MidiError
-from jaxaccomp.generate import directions
-from jaxaccomp.generate.decoding import blocks
+from jaxaccomp.generate import directions, encoder
 from jaxaccomp.generate.options import PlayOptions
-from jaxaccomp.models import musicvae
 from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.music import accompaniment, midi, tokens
 from jaxaccomp.music import melody as melodies
@@ -46,8 +43,8 @@ def manner(windows_NLP: WindowTokens, params: Mapping[str, Any], guess: Callable
         params: of the MusicVAE.
         guess: the surrogate.
     """
-    told = blocks.in_blocks(lambda rows: _encode(params, rows), windows_NLP.astype(np.int32), sizes=blocks.whole())
-    return manner_of(Posterior(*told), guess(windows_NLP[:, :, 0].astype(np.int32)))
+    told = encoder.of_trio(params)(windows_NLP.astype(np.int32))
+    return manner_of(told, guess(windows_NLP[:, :, 0].astype(np.int32)))
 
 
 def manner_of(told: Posterior, guessed: Posterior) -> Manner:
@@ -98,9 +95,6 @@ def reference_windows(path: str | PathLike) -> WindowTokens:
             f"has no 16 bars in which melody, bass and drums each play in {_ENOUGH_BARS}; choose another reference",
         )
     return windows_NLP[enough_N]
-
-
-_encode = jax.jit(musicvae.encode)
 
 
 class Conditions:

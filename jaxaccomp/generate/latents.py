@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from jaxaccomp import runtime
-from jaxaccomp.config import SurrogateConfig
+from jaxaccomp.generate import encoder
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.models import correlation as correlations
-from jaxaccomp.models import lstm_scan, surrogate
 from jaxaccomp.models.musicvae import Posterior
 
 TOWARD_PRIOR = (0.0, 0.5, 0.75, 1.0, 1.0, 1.0)
@@ -28,33 +27,29 @@ _SAMPLER_KEY, _LATENT_KEY = 0, 1
 
 
 class MelodyEncoder:
-    """The surrogate, in blocks of rows that do not depend on each other."""
+    """The surrogate, which reads equal rows once."""
 
-    def __init__(self, config: SurrogateConfig, params: Mapping[str, Any]):
-        """Takes the surrogate's sizes and parameters."""
-        self._params = params
-        # Wide layers are fastest in products that agree with themselves alone, so in blocks of one size: see `blocks`.
-        self._is_wide = lstm_scan.in_columns(max(config.sizes))
+    def __init__(self, params: Mapping[str, Any]):
+        """Takes the surrogate's parameters."""
+        self._encode = encoder.of_melody(params)
+        self.compile = self._encode.compile
 
     def __call__(self, melody_BL: Int[np.ndarray, "B L"]) -> Posterior:
-        """Mean and standard deviation of each window's latent, without waiting for the device; equal rows cost one."""
-        encode, sizes = (_encode_wide, blocks.whole()) if self._is_wide else (_encode, blocks.sizes())
+        """Mean and standard deviation of each window's latent; in XLA, without waiting for the device."""
         different_RL, row_B = np.unique(melody_BL, axis=0, return_inverse=True)
         if len(different_RL) == len(melody_BL):
-            return blocks.in_blocks(lambda rows_BL: encode(self._params, rows_BL), melody_BL, sizes=sizes)
+            return self._encode(melody_BL)
+        if self._encode.is_native:  # any number of rows is alike to it, and nothing is left to wait for
+            return Posterior(*(np.asarray(array)[row_B.reshape(-1)] for array in self._encode(different_RL)))
         enough = min(len(melody_BL), 1 << (len(different_RL) - 1).bit_length())  # few shapes, so few compilations
         rows_RL = np.concatenate([different_RL, np.repeat(different_RL[-1:], enough - len(different_RL), 0)])
-        posterior = blocks.in_blocks(lambda rows_BL: encode(self._params, rows_BL), rows_RL, sizes=sizes)
-        return Posterior(*_rows(tuple(posterior), row_B.reshape(-1)))
+        return Posterior(*_rows(tuple(self._encode(rows_RL)), row_B.reshape(-1)))
 
 
 @jax.jit
 def _rows(arrays: tuple[Array, ...], row_B: Int[Array, "B"]) -> list[Array]:
     """Rows of each array; outside of a program, JAX would compile several for it."""
     return [array[row_B] for array in arrays]
-
-
-_encode, _encode_wide = blocks.jit(surrogate.encode), jax.jit(surrogate.encode)
 
 
 def toward_prior(attempts_B: Int[np.ndarray, "B"], candidates: int = 1) -> Float[np.ndarray, "B"]:

@@ -13,7 +13,6 @@ latent, its key and its own temperatures alone: see `blocks` for what that takes
 
 import functools
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,11 +72,10 @@ class Sampler:
         self._decoders: dict[str, Any] = {}
         self._native = native.NarrowDecoders(params)
 
-    def compile_aside(self) -> None:
-        """Lets a thread compile the machine code of a narrow model, or fetch it, beside what else starts."""
+    def compile(self) -> None:
+        """Compiles the machine code of a narrow model, or fetches it; asks JAX for nothing, so any thread may."""
         if self._may_be_native():
-            arguments = (self.config.latent_size,)
-            threading.Thread(target=self._native.compile, args=arguments, name="compile the sampler").start()
+            self._native.compile(self.config.latent_size)
 
     def _is_native(self, keys_B: Any) -> bool:
         """Whether machine code of our own decodes these rows."""

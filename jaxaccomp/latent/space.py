@@ -16,9 +16,8 @@ from jaxaccomp import runtime
 from jaxaccomp.arrays import PARTS, WindowTokens
 from jaxaccomp.config import ModelConfig, require
 from jaxaccomp.errors import CheckpointError
-from jaxaccomp.generate.decoding import blocks
+from jaxaccomp.generate import encoder
 from jaxaccomp.generate.sampler import Sampler, Temperature
-from jaxaccomp.models import musicvae, surrogate
 from jaxaccomp.models.musicvae import Posterior
 from jaxaccomp.weights import checkpoint
 
@@ -42,7 +41,8 @@ class LatentSpace:
         self.name = name
         self.params = params
         self._sampler = Sampler(config.musicvae, params["musicvae"])
-        self._encode, self._guess = jax.jit(musicvae.encode), jax.jit(surrogate.encode)
+        self._encode = encoder.of_trio(params["musicvae"])
+        self._guess = None if params.get("surrogate") is None else encoder.of_melody(params["surrogate"])
 
     def prior(self, count: int, seed: int = 0) -> Latents:
         """Draws from the prior, N(0, I); row k is the same however many there are."""
@@ -53,7 +53,7 @@ class LatentSpace:
 
     def encode(self, windows_NLP: WindowTokens) -> Posterior:
         """Posteriors of windows, all three parts of which are known."""
-        return self._run(self._encode, self.params["musicvae"], windows_NLP)
+        return _on_host(self._encode(windows_NLP.astype(np.int32)))
 
     def guess(self, melody_NL: Int[np.ndarray, "N L"]) -> Posterior:
         """Posteriors of windows, of which the melody alone is known.
@@ -62,7 +62,8 @@ class LatentSpace:
             CheckpointError: there is no surrogate.
         """
         self.require_surrogate()
-        return self._run(self._guess, self.params["surrogate"], melody_NL)
+        assert self._guess is not None
+        return _on_host(self._guess(melody_NL.astype(np.int32)))
 
     def decode(
         self,
@@ -96,9 +97,9 @@ class LatentSpace:
         if self.params.get("surrogate") is None:
             raise CheckpointError(f"{self.name}: holds no surrogate encoder; train one: python train.py surrogate")
 
-    def _run(self, function: Any, params: Any, rows: np.ndarray) -> Posterior:
-        found = blocks.in_blocks(lambda rows: function(params, rows), rows.astype(np.int32), sizes=blocks.whole())
-        return Posterior(*map(np.asarray, found))
+
+def _on_host(posterior: Posterior) -> Posterior:
+    return Posterior(*map(np.asarray, posterior))
 
 
 def load(path_or_name: str | PathLike = checkpoint.DEFAULT) -> LatentSpace:

@@ -104,7 +104,11 @@ def encode(
     gates = {
         side: lstm.token_gates(layer["kernel"][: VOCABULARY["melody"]], tokens_LB) for side, layer in layers[0].items()
     }
-    e_BX = lstm_scan.bidirectional(layers, gates, lengths_B, dtype)
+    return posterior(params, lstm_scan.bidirectional(layers, gates, lengths_B, dtype), dtype)
+
+
+def posterior(params: Params, e_BX: Float[AnyArray, "B X"], dtype: Any = None) -> Posterior:
+    """The heads: see `musicvae.posterior`; without a scale head the deviation is `POINT_SCALE`."""
     if "scale" in params:
         return musicvae.posterior(params, e_BX, dtype)
     mean_BZ = musicvae.dense(params["mean"], e_BX, dtype)

@@ -1,7 +1,7 @@
 """Steps of narrow LSTMs as machine code: what a CPU spends its time on, without what hands it out.
 
-A step of 128 units is a few microseconds of arithmetic, less than XLA takes to start its operations. `conduct` and
-`decode` run all steps in one call. numba compiles them when they are first called, and keeps them on disk. A row's
+A step of 128 units is a few microseconds of arithmetic, less than XLA takes to start its operations. `scan`, `conduct`
+and `decode` run all steps in one call. numba compiles them when they are first called, and keeps them on disk. A row's
 numbers do not depend on its company, to the last bit: see `vectors`.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxaccomp.generate.decoding import vectors
 from jaxaccomp.machine_code import compiled
 
-EDITION = 2
+EDITION = 3
 """Counted up with each change of `vectors`, so that numba compiles these loops anew."""
 
 
@@ -39,11 +39,13 @@ def _panel(w, x, x_stride, x_count, y, y_stride, y_count, every, base, base_stri
 
 
 @compiled
-def lstm_step(weights_PXG, below_RX, below_units, own_RH, units, base_RG, base_step, cells_RH, out_RH, gates_RG):
+def lstm_step(
+    weights_PXG, below_RX, below_units, own_RH, units, base_RG, base_step, cells_RH, out_RH, gates_RG, every, first
+):  # fmt: skip
     """One step of a layer.
 
     Args:
-        weights_PXG: panels of kernel rows, see `packing.lstm`.
+        weights_PXG: panels of kernel rows, see `packing`.
         below_RX: what comes from the layer below.
         below_units: how many of its numbers count; 0: nothing comes from there.
         own_RH: the layer's last outputs.
@@ -53,16 +55,18 @@ def lstm_step(weights_PXG, below_RX, below_units, own_RH, units, base_RG, base_s
         cells_RH: cells, which are overwritten.
         out_RH: where the outputs go; not where the last ones are.
         gates_RG: room for a panel of each row.
+        every: 2 if even inputs are summed apart from odd ones, see `vectors`, or 1.
+        first: the column of last outputs, cells and outputs where the layer's own begin.
     """
     vectors.stay_apart()
     rows, below_stride, stride, base_stride = len(own_RH), below_RX.shape[1], own_RH.shape[1], base_RG.shape[1]
-    w, x, h, g = address(weights_PXG), address(below_RX), address(own_RH), address(gates_RG)
-    base, c, out = address(base_RG), address(cells_RH), address(out_RH)
-    halves, panel = np.int64(2), np.int64(64)
+    w, x, h, g = address(weights_PXG), address(below_RX), address(own_RH) + 4 * first, address(gates_RG)
+    base, c, out = address(base_RG), address(cells_RH) + 4 * first, address(out_RH) + 4 * first
+    panel = np.int64(64)
     for p in range(len(weights_PXG)):
         at = w + p * weights_PXG.shape[1] * 256
         b = base + 256 * p
-        _panel(at, x, below_stride, below_units, h, stride, units, halves, b, base_stride * base_step, g, panel, rows)
+        _panel(at, x, below_stride, below_units, h, stride, units, every, b, base_stride * base_step, g, panel, rows)
         vectors.activate((g, rows, c + 64 * p, out + 64 * p, stride))
 
 
@@ -163,7 +167,7 @@ def conduct(
                     below = below_NG[s * rows + r, g] if n > 0 else np.float32(0)
                     own_RG[r, g] += below + biases[n][g]
             out_RX = out_LSRX[n, s]
-            lstm_step(owns[n], h_RX, none, h_RX, none, own_RG, one, cells_LRX[n], out_RX, gates_RG)
+            lstm_step(owns[n], h_RX, none, h_RX, none, own_RG, one, cells_LRX[n], out_RX, gates_RG, one, none)
             h_RX = out_RX
 
 
@@ -224,7 +228,10 @@ def decode(
             for n in range(layers):
                 own = h_LRX[n]
                 out = out_LRX[n]
-                lstm_step(owns[n], below_RX, below_units, own, units[n], base, base_step, cells_LRX[n], out, gates_RG)
+                cells = cells_LRX[n]
+                lstm_step(
+                    owns[n], below_RX, below_units, own, units[n], base, base_step, cells, out, gates_RG, two, none
+                )  # fmt: skip
                 if n + 1 < layers:
                     below_RX, below_units, base, base_step = out, units[n], biases[n + 1], none
             dense(output, out_LRX[layers - 1], output_bias, scores_RV, two, everything)
@@ -242,3 +249,45 @@ def decode(
                 previous_R[r] = vectors.argmax((row, scores_RV.shape[1] // 16))
                 tokens_RL[r, s * steps + t] = previous_R[r]
             now, new = new, now
+
+
+@compiled
+def scan(
+    table_VG, below, own, bias_G, units, rows_LRP, x_NX, h_MRX, first, backward, cells_RX, base_NG, gates_RG
+):  # fmt: skip
+    """One direction of an encoder's layer over all steps, from a state of zeros.
+
+    Args:
+        table_VG: what tokens add to the gates.
+        below: panels of what the layer below adds.
+        own: panels of steps.
+        bias_G: the layer's bias.
+        units: how many.
+        rows_LRP: rows of the table that are added up, in order; none: the layer reads the one below.
+        x_NX: outputs of the layer below, all rows of a step before the next step's.
+        h_MRX: where the outputs go, those of step t to t modulo M, which is at least 2.
+        first: the column where they begin.
+        backward: whether it goes from the last step to the first.
+        cells_RX: zeros.
+        base_NG: room for gates of all rows of some steps.
+        gates_RG: room for a panel of each row.
+    """
+    none, one, everything = np.int64(0), np.int64(1), np.int64(1 << 30)
+    steps, rows, tokens = rows_LRP.shape
+    most, vectors_G, stride, width = len(base_NG) // rows, len(bias_G) // 16, table_VG.shape[1], base_NG.shape[1]
+    table, numbers, bias, base = address(table_VG), address(rows_LRP), address(bias_G), address(base_NG)
+    h_RX, known = h_MRX[0], none
+    for start in range(0, steps, most):
+        count = min(most, steps - start)
+        low = steps - start - count if backward else start
+        if tokens > 0:
+            for n in range(count * rows):
+                here = numbers + 4 * tokens * (low * rows + n)
+                vectors.row_sum((table, stride, here, tokens, bias, base + 4 * n * width, vectors_G))
+        else:
+            dense(below, x_NX[low * rows : (low + count) * rows], bias_G, base_NG, one, everything)
+        for m in range(count):
+            n = count - 1 - m if backward else m
+            base_RG, out_RX = base_NG[n * rows : (n + 1) * rows], h_MRX[(low + n) % len(h_MRX)]
+            lstm_step(own, h_RX, none, h_RX, known, base_RG, one, cells_RX, out_RX, gates_RG, one, first)
+            h_RX, known = out_RX, units

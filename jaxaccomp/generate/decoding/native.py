@@ -9,7 +9,6 @@ from JAX.
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxaccomp import runtime
 from jaxaccomp.arrays import BAND, BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig
-from jaxaccomp.generate.decoding import kernels, packing, vectors
+from jaxaccomp.generate.decoding import kernels, packing, threads, vectors
 from jaxaccomp.models import lstm_scan, musicvae
 
 _BLOCK = 128
@@ -194,7 +193,7 @@ class NarrowDecoders:
         words_B2 = np.asarray(jax.random.key_data(keys_B)).astype(np.int64)
         keys = words_B2[:, 0] << 32 | words_B2[:, 1]
         tokens_PBL = np.empty((len(parts), rows, STEPS), np.int32)
-        size = max(1, min(_TASK_ROWS, -(-rows * len(parts) // _threads())))
+        size = max(1, min(_TASK_ROWS, -(-rows * len(parts) // threads.count())))
         biases = {part: np.asarray(bias_BLV, np.float32) for part, bias_BLV in bias.items()}
 
         def task(p: int, first: int) -> None:
@@ -204,25 +203,10 @@ class NarrowDecoders:
             embedding = np.ascontiguousarray(embedding_SBX[:, here])
             decoders[p](embedding, keys[here], heat_B, _own(bias_BLV), tokens_PBL[p, here])
 
-        tasks = [(p, first) for first in range(0, rows, size) for p in reversed(range(len(parts)))]
-        if len(tasks) == 1:
-            task(*tasks[0])
-        else:
-            for done in [_pool(os.getpid()).submit(task, *one) for one in tasks]:
-                done.result()
+        threads.share(task, [(p, first) for first in range(0, rows, size) for p in reversed(range(len(parts)))])
         return np.ascontiguousarray(tokens_PBL.transpose(1, 2, 0))
 
 
 def _own(array: np.ndarray) -> np.ndarray:
     """One that may be written: numba would compile its loops once more for JAX's own, which may not."""
     return array if array.flags.writeable else array.copy()
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@functools.cache
-def _pool(_process: int) -> ThreadPoolExecutor:
-    """This process's threads; a forked child has none of its parent's."""
-    return ThreadPoolExecutor(_threads(), thread_name_prefix="decode")

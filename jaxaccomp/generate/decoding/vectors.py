@@ -245,6 +245,25 @@ def _write_tanh(code, x, count):
     code.loop(count, [], body)
 
 
+def _write_row_sum(code, table, stride, numbers, count, bias, out, vectors):
+    """Rows of a table, `count` of them or at least one, added up in order, and then a bias."""
+    b, table, bias, out = code.builder, code.pointer(table), code.pointer(bias), code.pointer(out)
+    numbers, one = b.inttoptr(numbers, _WORD.as_pointer()), ir.Constant(_INT, 1)
+
+    def body(n, _):
+        place = b.mul(n, ir.Constant(_INT, LANES))
+
+        def of_row(p):
+            number = b.sext(b.load(code.at(numbers, p), align=4), _INT)
+            return code.load(code.at(table, b.mul(number, stride)), place)
+
+        [total] = code.loop(b.sub(count, one), [of_row(0)], lambda p, sums: [b.fadd(sums[0], of_row(b.add(p, one)))])
+        code.store(b.fadd(total, code.load(bias, place)), out, place)
+        return []
+
+    code.loop(vectors, [], body)
+
+
 def _write_argmax(code, x, count):
     """Where the first of the largest numbers is."""
     b, x = code.builder, code.pointer(x)
@@ -303,7 +322,7 @@ def _typed_apart(_typing: Any) -> Any:
 
 
 block_6, block_2, block_1 = map(_block, (6, 2, 1))
-activate, tanh, gumbel = map(_intrinsic, (_write_activation, _write_tanh, _write_gumbel))
+activate, tanh, gumbel, row_sum = map(_intrinsic, (_write_activation, _write_tanh, _write_gumbel, _write_row_sum))
 argmax, fold_in = (_intrinsic(write, types.int64) for write in (_write_argmax, _write_fold_in))
 fma: Any = intrinsic(_typed_fma)
 """a · b + c, rounded once."""
