@@ -199,7 +199,7 @@ class Workbench:
         return jax.random.normal(jax.random.key(0), (batch, self.config.musicvae.latent_size))
 
     def _reading(
-        self, encode: encoder.Encoder, inputs: Callable[[int], np.ndarray]
+        self, encode: encoder.TokenEncoder, inputs: Callable[[int], np.ndarray]
     ) -> Callable[[int], Callable[[], Any]] | None:
         """An encoder of rows, where it is machine code of this program's own; XLA's is timed without its blocks."""
         if not encode.is_native or self._dtype is not None or len(self.devices) > 1:

@@ -19,7 +19,7 @@ from jaxaccomp.models.musicvae import Posterior
 Params = Mapping[str, Any]
 
 
-class Encoder:
+class TokenEncoder:
     """An encoder with its parameters; made by `of_trio` and `of_melody`."""
 
     def __init__(
@@ -60,17 +60,17 @@ class Encoder:
         return Posterior(*blocks.in_blocks(lambda e_BX: self._posterior(self._heads, e_BX), e_BX))
 
 
-def of_trio(params: Params) -> Encoder:
+def of_trio(params: Params) -> TokenEncoder:
     """A MusicVAE's encoder, of the MusicVAE's parameters."""
     layers = [params["encoder"][f"layer_{n}"] for n in range(len(params["encoder"]))]
 
     def fallback(tokens_BLP: Any) -> Posterior:
         return blocks.in_blocks(lambda rows_BLP: _encode_trio(params, rows_BLP), tokens_BLP, sizes=blocks.whole())
 
-    return Encoder(layers, params, PARTS, _trio_posterior, fallback)
+    return TokenEncoder(layers, params, PARTS, _trio_posterior, fallback)
 
 
-def of_melody(params: Params) -> Encoder:
+def of_melody(params: Params) -> TokenEncoder:
     """The surrogate, of its parameters."""
     layers = [params[f"layer_{n}"] for n in range(sum(name.startswith("layer_") for name in params))]
     units = max(len(layer["forward"]["bias"]) // 4 for layer in layers)
@@ -81,7 +81,7 @@ def of_melody(params: Params) -> Encoder:
         encode, sizes = (_encode_wide, blocks.whole()) if wide else (_encode_melody, blocks.sizes())
         return blocks.in_blocks(lambda rows_BL: encode(params, rows_BL), melody_BL, sizes=sizes)
 
-    return Encoder(layers, params, PARTS[:1], _melody_posterior, fallback)
+    return TokenEncoder(layers, params, PARTS[:1], _melody_posterior, fallback)
 
 
 _encode_trio, _encode_wide = jax.jit(musicvae.encode), jax.jit(surrogate.encode)
