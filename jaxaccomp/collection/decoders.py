@@ -1,5 +1,6 @@
 """The model on every local device, loaded when the first batch comes."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from jaxaccomp import runtime
 from jaxaccomp.config import ModelConfig
+from jaxaccomp.errors import JaxAccompError
 from jaxaccomp.generate import scoring
 from jaxaccomp.generate.batcher import Batch, Decoded
 from jaxaccomp.generate.options import PlayOptions
@@ -32,12 +34,16 @@ class DeviceDecoders:
         scorer: what an attempt is worth.
         batch_size: windows in a batch.
         drums_first: whether drums are chosen before the bass, see `scoring`.
+        takes_any: whether a batch costs as much as its windows, so that an idle device had better have a small one.
+        prepare: loads the model, which is otherwise done when the first batch comes.
     """
 
     decoders: list[Callable[[Batch], Decoded]]
     scorer: TakeScorer
     batch_size: int
     drums_first: bool = False
+    takes_any: bool = False
+    prepare: Callable[[], Any] = lambda: None
 
     @classmethod
     def on_all_devices(cls, checkpoint: str, options: PlayOptions, batch_size: int = 0) -> "DeviceDecoders":
@@ -56,11 +62,13 @@ class DeviceDecoders:
         config = checkpoints.shapes(checkpoint)[0]
         model = _Model(checkpoint, options)
         devices = jax.local_devices()
-        if options.dtype == "float32" and native.fits(config.musicvae) and native.is_available():
+        is_native = options.dtype == "float32" and native.fits(config.musicvae) and native.is_available()
+        if is_native:
             devices = devices[:1] * max(_AT_A_TIME, len(devices))
         decoders = [partial(model.decode, device) for device in devices]
         first = scoring.drums_first(options.for_checkpoint(config), config)
-        return cls(decoders, model.score, batch_size or blocks.sizes()[-1], first)
+        size = batch_size or blocks.sizes()[-1]
+        return cls(decoders, model.score, size, first, is_native, partial(model.prepare, devices))
 
 
 def use_all_cores(songs: int, config: ModelConfig, options: PlayOptions) -> None:
@@ -94,6 +102,12 @@ class _Model:
         self._loaded: Any = None
         self._scorer: TakeScorer | None = None
         self._on_device: dict[Any, Any] = {}
+
+    def prepare(self, devices: Sequence[Any]) -> None:
+        """Loads the model to devices; if it cannot be, the first batch will say so."""
+        with contextlib.suppress(JaxAccompError):
+            for device in devices:
+                self._accompanist(device)
 
     def decode(self, device: Any, batch: Batch) -> Decoded:
         """Hands a batch to a device."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import heapq
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,13 +126,14 @@ class Pipeline:
     ):
         self.timings = Timings()
         self._workers = workers
-        self._decoders = model.decoders
+        self._model = model
         self._batcher = Batcher(model.batch_size, model.scorer, settings.options, model.drums_first)
         self._settings = settings
         self._settle = settle
         self._duplicate = duplicate
         self._bundles: dict[str, _Bundle] = {}
         self._reading = 0
+        self._is_prepared = False
 
     def run(
         self, orders: Iterable[Order], passed_over: Callable[[Order, bool], None] = lambda order, mine: None
@@ -150,7 +152,7 @@ class Pipeline:
         waiting = iter(orders)
         more = True
         with contextlib.ExitStack() as stack:
-            devices = [stack.enter_context(Device(decode)) for decode in self._decoders]
+            devices = [stack.enter_context(Device(decode)) for decode in self._model.decoders]
             while True:
                 while more and self._can_read_more():
                     order = next(waiting, None)
@@ -175,7 +177,8 @@ class Pipeline:
         """Hands out batches, to the device with the least to do first."""
         while True:
             device = min(devices, key=lambda device: device.pending)
-            batch = self._batcher.next_batch(partial) if device.is_free else None
+            any_size = partial or (self._model.takes_any and not device.pending)
+            batch = self._batcher.next_batch(any_size) if device.is_free else None
             if batch is None:
                 return
             device.submit(batch)
@@ -189,11 +192,14 @@ class Pipeline:
             self.timings.tries += sum(device.windows for device in used) // self._batcher.stages
 
     def _can_read_more(self) -> bool:
-        ahead = self._batcher.windows < _AHEAD_BATCHES * self._batcher.batch_size * len(self._decoders)
+        ahead = self._batcher.windows < _AHEAD_BATCHES * self._batcher.batch_size * len(self._model.decoders)
         return ahead and self._workers.pending < 2 * self._workers.count
 
     def _read(self, order: Order) -> None:
         self._reading += 1
+        if order.known is None and not self._is_prepared:
+            self._is_prepared = True
+            threading.Thread(target=self._model.prepare, name="load the model").start()
         arguments = (str(order.path), order.name, self._settings, order.known)
         self._workers.submit(Job(songfile.read, arguments, tag=_Reading(order)))
 

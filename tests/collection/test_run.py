@@ -1,19 +1,23 @@
 """A dozen songs and a dozen wrecks through the whole of it, with a model that is tiny and random but real."""
 
+import shutil
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from collection_runs import RUN, SONGS, arguments, melody_song, read_entries, run, state
 
 from jaxaccomp import cli
+from jaxaccomp.arrays import STEPS
 from jaxaccomp.collection import decoders, manifest
 from jaxaccomp.collection import run as collection
 from jaxaccomp.collection.decoders import DeviceDecoders
 from jaxaccomp.collection.run import CollectionConfig
 from jaxaccomp.config import PRESETS, ModelConfig
-from jaxaccomp.errors import CollectionError, ConfigError, UsageError
+from jaxaccomp.errors import CheckpointError, CollectionError, ConfigError, UsageError
 from jaxaccomp.generate import accompanist
+from jaxaccomp.generate.batcher import Batcher, PendingTake
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.music import midi
 
@@ -150,6 +154,22 @@ def test_a_cpu_with_a_narrow_model_works_on_two_batches_at_a_time(model, monkeyp
     monkeypatch.setattr("jax.local_devices", lambda: one)
     assert len(DeviceDecoders.on_all_devices(str(model), PlayOptions()).decoders) == 2
     assert len(DeviceDecoders.on_all_devices(str(model), PlayOptions(dtype="bfloat16")).decoders) == 1
+
+
+def test_a_model_is_loaded_before_the_first_batch_and_told_of_with_it_if_it_cannot_be(model, tmp_path):
+    loading = DeviceDecoders.on_all_devices(str(model), PlayOptions())
+    assert loading.takes_any
+    loading.prepare()
+    copy = tmp_path / "checkpoint"
+    shutil.copytree(model, copy)
+    broken = DeviceDecoders.on_all_devices(str(copy), PlayOptions())
+    shutil.rmtree(copy)
+    broken.prepare()
+    batcher = Batcher(1, broken.scorer, PlayOptions(candidates=1))
+    batcher.add(PendingTake(np.zeros((1, STEPS), np.int32), np.zeros(2, np.uint32)))
+    batch = batcher.next_batch()
+    with pytest.raises(CheckpointError, match="checkpoint"):
+        broken.decoders[0](batch)
 
 
 @pytest.mark.parametrize(
