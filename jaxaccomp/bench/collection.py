@@ -34,6 +34,8 @@ def measure(config: CollectionBenchConfig | None = None) -> dict[str, Any]:
     from jaxaccomp.weights import checkpoint
 
     config, others = config or CollectionBenchConfig(), timing.Others()
+    # The loop runs in a second process while this one holds the device: a GPU's memory must do for both.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     settings = CollectionConfig(batch_size=config.batch_size, workers=config.workers)
     count = config.songs or (40 if config.quick else 500)
     loop_count = min(count, config.loop_songs or (10 if config.quick else 60))

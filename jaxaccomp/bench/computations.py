@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxaccomp.arrays import BARS, PARTS, STEPS, VOCABULARY
-from jaxaccomp.bench import naive, operations
+from jaxaccomp.bench import cudnn, naive, operations
 from jaxaccomp.bench.settings import ModelsConfig
 from jaxaccomp.config import PRESETS, ModelConfig, SurrogateConfig
 from jaxaccomp.errors import CheckpointError
@@ -22,6 +22,8 @@ from jaxaccomp.models import lstm_scan, musicvae, surrogate
 from jaxaccomp.weights import checkpoint
 
 BASS_AND_DRUMS = ("bass", "drums")
+CUDNN_ENCODE = "cudnn_encode"
+"""The row that only an NVIDIA GPU has."""
 TEMPERATURE = 0.5
 """Of the timed sampling; its value changes no speed."""
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -88,7 +90,7 @@ class Workbench:
         """All that is timed, in the order of the table.
 
         Args:
-            with_naive: whether the model in Flax's own layers comes last.
+            with_naive: whether the model in Flax's own layers follows; cuDNN's encoder comes last, where there is one.
         """
         band = [
             self._encode(),
@@ -96,7 +98,7 @@ class Workbench:
             self._decode("decode", BASS_AND_DRUMS),
             self._decode("decode_all", PARTS),
         ]
-        return [*band, self._accompany(), *(self._naive() if with_naive else ())]
+        return [*band, self._accompany(), *(self._naive() if with_naive else ()), *self._cudnn()]
 
     def _encode(self) -> Computation:
         narrow = encoder.of_trio(self.params["musicvae"])
@@ -189,6 +191,23 @@ class Workbench:
             )
             for own, start in zip(ours, starts, strict=True)
         ]
+
+    def _cudnn(self) -> list[Computation]:
+        """The encoder in cuDNN's LSTM, where there is one and it has a kernel for these sizes."""
+        if len(set(self.config.musicvae.encoder_sizes)) > 1 or self._dtype is not None or not cudnn.is_available():
+            return []
+        ours, encode = self._encode(), jax.jit(cudnn.encode)
+
+        def start(batch: int) -> Callable[[], Any]:
+            params = jax.device_put(self.params["musicvae"], self.devices[0])
+            layers = [params["encoder"][f"layer_{number}"] for number in range(len(params["encoder"]))]
+            weights_N, tokens_BLP = jax.jit(cudnn.pack)(layers), jnp.asarray(_windows(batch))
+            few_BLP = tokens_BLP[:8]
+            cudnn.require_same(jax.jit(musicvae.encode)(params, few_BLP), encode(params, weights_N, few_BLP))
+            return lambda: encode(params, weights_N, tokens_BLP)
+
+        own = (ours.flops, ours.streamed_bytes)
+        return [Computation(name=CUDNN_ENCODE, flops=own[0], streamed_bytes=own[1], start=start)]
 
     @property
     def _surrogate(self) -> SurrogateConfig:

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import jaxaccomp
 from jaxaccomp.bench.timing import measure
 
 PEAK_SIZE = {"cpu": 4096, "gpu": 8192, "tpu": 8192}
@@ -77,7 +78,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": version("jax"),
         "jaxlib": version("jaxlib"),
-        "jaxaccomp": version("jaxaccomp"),
+        "jaxaccomp": jaxaccomp.__version__,  # a checkout on PYTHONPATH has no metadata
         "cache_bytes": cache_bytes(),
         "load_1min": round(os.getloadavg()[0], 2),
     }

@@ -1,12 +1,13 @@
 """Encoder, surrogate and decoder: windows a second, and how far that is from what the machine could do."""
 
+import sys
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from jaxaccomp.arrays import STEPS
 from jaxaccomp.bench.settings import ModelsConfig
-from jaxaccomp.errors import UsageError
+from jaxaccomp.errors import JaxAccompError, UsageError
 
 if TYPE_CHECKING:
     from jaxaccomp.bench.computations import Computation
@@ -36,6 +37,7 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
 
     Raises:
         UsageError: more devices than there are, or a row that there is not.
+        JaxAccompError: no row could be timed.
     """
     import jax
 
@@ -55,9 +57,18 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
         computations = _chosen(workbench.computations(config.with_naive), config.rows)
         before = machine.matmul_gflops(config.dtype, **calls)
         of_memory, of_cache = bandwidth.memory_gb_per_s(**calls), bandwidth.cache_gb_per_s(**calls)
-        rows = [
-            _time(computation, batch, config, **calls) for batch in config.batch_size for computation in computations
-        ]
+        rows, left_out = [], _missing(config.rows, computations)
+        for batch in config.batch_size:
+            for computation in computations:
+                try:
+                    rows.append(_time(computation, batch, config, **calls))
+                except (jax.errors.JaxRuntimeError, JaxAccompError) as error:  # such as too little memory
+                    jax.clear_caches()
+                    why = f"{computation.name} at batch {batch}: {str(error).strip().splitlines()[0]}"
+                    print(f"left out: {why}", file=sys.stderr, flush=True)
+                    left_out.append(why)
+        if not rows:
+            raise JaxAccompError(f"nothing could be timed: {'; '.join(left_out)}")
         after = machine.matmul_gflops(config.dtype, **calls)
     peak = (before + after) / 2
     for row in rows:
@@ -78,6 +89,7 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
         "devices": config.devices,
         "song_windows": SONG_WINDOWS,
         "rows": rows,
+        "left_out": left_out,
     }
     for name in dict.fromkeys(row["name"] for row in rows):
         results[name] = max((row for row in rows if row["name"] == name), key=lambda row: row["windows_per_s"])
@@ -107,17 +119,29 @@ def table(results: dict[str, Any]) -> str:
             f"| {row['roofline_windows_per_s']:,.1f} ({row['bound']}) | {row['spread']:.0%} | {row['others']:.0%} "
             f"| {row['compile_s']:.1f} s | {row['compile_warm_s']:.1f} s | {row['peak_memory_bytes'] / 2**30:.2f} GiB |"
         )
+    lines += [f"\nLeft out: {why}" for why in results["left_out"]]
     return "\n".join(lines) + "\n" + LEGEND
 
 
 def _chosen(computations: "list[Computation]", names: Sequence[str] | None) -> "list[Computation]":
+    from jaxaccomp.bench.computations import CUDNN_ENCODE
+
     if names is None:
         return computations
-    unknown = set(names) - {computation.name for computation in computations}
+    unknown = set(names) - {computation.name for computation in computations} - {CUDNN_ENCODE}
     if unknown:
         known = ", ".join(computation.name for computation in computations)
         raise UsageError(f"--rows {','.join(names)}: no row {min(unknown)!r}; there are {known}")
     return [computation for computation in computations if computation.name in names]
+
+
+def _missing(names: Sequence[str] | None, computations: "list[Computation]") -> list[str]:
+    """Rows that were asked for by name and that this machine does not have, as sentences."""
+    from jaxaccomp.bench.computations import CUDNN_ENCODE
+
+    if CUDNN_ENCODE not in (names or ()) or any(computation.name == CUDNN_ENCODE for computation in computations):
+        return []
+    return [f"{CUDNN_ENCODE}: it needs float32 and an NVIDIA GPU, with JAX for CUDA"]
 
 
 def _time(

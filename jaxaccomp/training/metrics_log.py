@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 
@@ -33,6 +32,8 @@ class MetricsLog:
         self._mark = (first_step, time.perf_counter())
         if silent:
             return
+        from tensorboardX import SummaryWriter  # here, so that steps can be timed on a machine that lacks it
+
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
         _cut(path, first_step)

@@ -1,10 +1,12 @@
 import json
+import time
 
 import pytest
 
 from jaxaccomp.bench import everything
 from jaxaccomp.bench.everything import Step
 from jaxaccomp.bench.settings import EverythingConfig
+from jaxaccomp.errors import UsageError
 
 
 @pytest.mark.slow
@@ -34,6 +36,38 @@ def test_quick_steps_are_small():
     for step in (*everything._ON_CPU, *everything._ON_ACCELERATOR):
         words = everything._arguments(step, config).split()
         assert words[-1] == "--quick"
+        assert words.count("--quick") == 1
         assert everything._FULL not in words
+        assert ("tiny" in words) == (words[0] not in ("collection", "startup"))
         if "--batch-size" in words:
-            assert int(words[words.index("--batch-size") + 1]) <= 512
+            assert int(words[words.index("--batch-size") + 1]) <= 8
+
+
+def test_called_again_it_goes_on_with_what_is_missing(tmp_path, monkeypatch):
+    ran = []
+
+    def run(step, config, limit_s):
+        ran.append(step.name)
+        if step.name == "start-up" and len(ran) < 5:
+            return {"failed": "no memory", "said": []}
+        return {"section": "jaxaccomp.bench.startup", "took_s": 1.0, "bench": step.arguments, "results": {}}
+
+    monkeypatch.setattr(everything, "_run", run)
+    monkeypatch.setattr(everything, "table", lambda results: "")
+    monkeypatch.setattr(everything, "_ON_CPU", everything._ON_CPU[:3])
+    everything.measure(EverythingConfig(out=tmp_path, steps="cpu"))
+    assert ran == ["default", "start-up", "full size"]
+    monkeypatch.setattr(everything, "_ON_CPU", (*everything._ON_CPU, Step("collection", "collection")))
+    again = everything.measure(EverythingConfig(out=tmp_path, steps="cpu"))
+    assert ran[3:] == ["collection", "start-up"]  # what failed comes last
+    assert all("results" in step for step in again["steps"].values())
+    with pytest.raises(UsageError, match="the results there have steps_of cpu, this run accelerator"):
+        everything.measure(EverythingConfig(out=tmp_path, steps="accelerator"))
+
+
+def test_a_step_that_takes_too_long_is_ended_with_what_it_started(tmp_path):
+    step = Step("long", "startup --repeats 1")
+    began = time.monotonic()
+    found = everything._run(step, EverythingConfig(out=tmp_path), 1.5)
+    assert found["failed"].startswith("was ended after 2 s")
+    assert time.monotonic() - began < 10
