@@ -1,7 +1,7 @@
 """Steps of narrow LSTMs as machine code: what a CPU spends its time on, without what hands it out.
 
-A step of 128 units is a few microseconds of arithmetic, less than XLA takes to start its operations. `scan`, `conduct`
-and `decode` run all steps in one call. numba compiles them when they are first called, and keeps them on disk. A row's
+A step of 128 units is a few microseconds of arithmetic, less than XLA takes to start its operations. `scan` and
+`decode` run all steps in one call. numba compiles them when they are first called, and keeps them on disk. A row's
 numbers do not depend on its company, to the last bit: see `vectors`.
 """
 
@@ -127,48 +127,59 @@ def _begin(state_RX, widths, cells_LRX, h_LRX):
 
 
 @compiled
-def conduct(
-    initial, initial_bias, belows, owns, biases, nothing, widths, z_RZ,
-    state_RX, cells_LRX, h_LRX, own_RG, below_NG, gates_RG, out_LSRX, out_LNX, block,
+def scan(
+    table_VG, below, own, bias_G, units, initial, initial_bias, z_RZ, rows_LRP, x_NX, h_MRX, first, backward, block,
+    state_RX, h_RX, cells_RX, base_NG, gates_RG,
 ):  # fmt: skip
-    """Embeddings of all bars.
+    """A layer over all steps, in one direction.
 
     Args:
-        initial: panels of initial states, see `packing`.
+        table_VG: what tokens add to the gates.
+        below: panels of what the layer below adds.
+        own: panels of steps.
+        bias_G: the layer's bias.
+        units: how many.
+        initial: panels of initial states; none: zeros.
         initial_bias: theirs.
-        belows: panels of each layer's inputs; the first's count for nothing.
-        owns: panels of each layer's steps.
-        biases: theirs.
-        nothing: zeros.
-        widths: padded units of each layer.
-        z_RZ: latents.
+        z_RZ: of which they are made.
+        rows_LRP: rows of the table that are added up, in order; none: the layer reads the one below.
+        x_NX: outputs of the layer below, all rows of a step before the next step's.
+        h_MRX: where the outputs go, those of step t to t modulo M.
+        first: the column where they begin, 0 where there are initial states.
+        backward: whether it goes from the last step to the first.
+        block: inputs that are summed at a time, but for steps.
         state_RX: room, as all that follows: it is made by the caller, since numba takes long to compile what makes it.
-        cells_LRX: likewise.
-        h_LRX: likewise.
-        own_RG: likewise.
-        below_NG: likewise, for rows of all bars.
-        gates_RG: likewise.
-        out_LSRX: outputs of all layers and bars, of which the last layer's are the embeddings.
-        out_LNX: the same place.
-        block: inputs that are summed at a time.
+        h_RX: likewise.
+        cells_RX: zeros.
+        base_NG: room for gates of all rows of some steps.
+        gates_RG: room for a panel of each row.
     """
-    none, one, rows = np.int64(0), np.int64(1), len(z_RZ)  # numbers of no type yet would be compiled each by itself
-    dense(initial, z_RZ, initial_bias, state_RX, one, block)
-    tanh(state_RX)
-    _begin(state_RX, widths, cells_LRX, h_LRX)
-    for n in range(len(owns)):
-        if n > 0:
-            dense(belows[n], out_LNX[n - 1], nothing, below_NG, one, block)
-        h_RX = h_LRX[n]
-        for s in range(out_LSRX.shape[1]):
-            dense(owns[n], h_RX, nothing, own_RG, one, block)
-            for r in range(rows):
-                for g in range(widths[n] * 4):
-                    below = below_NG[s * rows + r, g] if n > 0 else np.float32(0)
-                    own_RG[r, g] += below + biases[n][g]
-            out_RX = out_LSRX[n, s]
-            lstm_step(owns[n], h_RX, none, h_RX, none, own_RG, one, cells_LRX[n], out_RX, gates_RG, one, none)
-            h_RX = out_RX
+    none, one = np.int64(0), np.int64(1)  # numbers of no type yet would be compiled each by itself
+    steps, rows, tokens = rows_LRP.shape
+    most, vectors_G, stride, width = len(base_NG) // rows, len(bias_G) // 16, table_VG.shape[1], base_NG.shape[1]
+    table, numbers, bias, base = address(table_VG), address(rows_LRP), address(bias_G), address(base_NG)
+    known = none
+    if len(initial) > 0:
+        dense(initial, z_RZ, initial_bias, state_RX, one, block)
+        tanh(state_RX)
+        for r in range(rows):
+            for x in range(vectors_G * 4):  # a vector of gates is four numbers of each
+                cells_RX[r, x], h_RX[r, x] = state_RX[r, x], state_RX[r, vectors_G * 4 + x]
+        known = units
+    for start in range(0, steps, most):
+        count = min(most, steps - start)
+        low = steps - start - count if backward else start
+        if tokens > 0:
+            for n in range(count * rows):
+                here = numbers + 4 * tokens * (low * rows + n)
+                vectors.row_sum((table, stride, here, tokens, bias, base + 4 * n * width, vectors_G))
+        else:
+            dense(below, x_NX[low * rows : (low + count) * rows], bias_G, base_NG, one, block)
+        for m in range(count):
+            n = count - 1 - m if backward else m
+            base_RG, out_RX = base_NG[n * rows : (n + 1) * rows], h_MRX[(low + n) % len(h_MRX)]
+            lstm_step(own, h_RX, none, h_RX, known, base_RG, one, cells_RX, out_RX, gates_RG, one, first)
+            h_RX, known = out_RX, units
 
 
 @compiled
@@ -249,45 +260,3 @@ def decode(
                 previous_R[r] = vectors.argmax((row, scores_RV.shape[1] // 16))
                 tokens_RL[r, s * steps + t] = previous_R[r]
             now, new = new, now
-
-
-@compiled
-def scan(
-    table_VG, below, own, bias_G, units, rows_LRP, x_NX, h_MRX, first, backward, cells_RX, base_NG, gates_RG
-):  # fmt: skip
-    """One direction of an encoder's layer over all steps, from a state of zeros.
-
-    Args:
-        table_VG: what tokens add to the gates.
-        below: panels of what the layer below adds.
-        own: panels of steps.
-        bias_G: the layer's bias.
-        units: how many.
-        rows_LRP: rows of the table that are added up, in order; none: the layer reads the one below.
-        x_NX: outputs of the layer below, all rows of a step before the next step's.
-        h_MRX: where the outputs go, those of step t to t modulo M, which is at least 2.
-        first: the column where they begin.
-        backward: whether it goes from the last step to the first.
-        cells_RX: zeros.
-        base_NG: room for gates of all rows of some steps.
-        gates_RG: room for a panel of each row.
-    """
-    none, one, everything = np.int64(0), np.int64(1), np.int64(1 << 30)
-    steps, rows, tokens = rows_LRP.shape
-    most, vectors_G, stride, width = len(base_NG) // rows, len(bias_G) // 16, table_VG.shape[1], base_NG.shape[1]
-    table, numbers, bias, base = address(table_VG), address(rows_LRP), address(bias_G), address(base_NG)
-    h_RX, known = h_MRX[0], none
-    for start in range(0, steps, most):
-        count = min(most, steps - start)
-        low = steps - start - count if backward else start
-        if tokens > 0:
-            for n in range(count * rows):
-                here = numbers + 4 * tokens * (low * rows + n)
-                vectors.row_sum((table, stride, here, tokens, bias, base + 4 * n * width, vectors_G))
-        else:
-            dense(below, x_NX[low * rows : (low + count) * rows], bias_G, base_NG, one, everything)
-        for m in range(count):
-            n = count - 1 - m if backward else m
-            base_RG, out_RX = base_NG[n * rows : (n + 1) * rows], h_MRX[(low + n) % len(h_MRX)]
-            lstm_step(own, h_RX, none, h_RX, known, base_RG, one, cells_RX, out_RX, gates_RG, one, first)
-            h_RX, known = out_RX, units

@@ -14,17 +14,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxaccomp.arrays import VOCABULARY
-from jaxaccomp.generate.decoding import kernels, native, packing, threads, vectors
+from jaxaccomp.generate.decoding import native, threads
+from jaxaccomp.generate.decoding.narrow_layer import NarrowLayer
 from jaxaccomp.models import lstm_scan
 
 _SIDES = ("forward", "backward")
 _TASK_ROWS = 24
 """Rows that one thread takes through a layer: four blocks of them."""
-_GATES_ROWS = 48
-"""Rows of gates coming from below in one product: a few steps' worth, which stay in the cache until they are used."""
-_APART = vectors.LANES
-"""Room after each row, so that rows do not begin at multiples of the same power of two, where they would take each
-other's place in the cache."""
 
 
 def fits(layers: Sequence[Mapping[str, Any]]) -> bool:
@@ -40,51 +36,6 @@ def fits(layers: Sequence[Mapping[str, Any]]) -> bool:
     return widest < lstm_scan.WIDE and all(leaf.dtype == np.float32 for leaf in leaves)
 
 
-class _Direction:
-    """A layer in one direction: its weights in the order in which they are read."""
-
-    def __init__(self, layer: Mapping[str, Any], side: str, below: int):
-        """Packs it.
-
-        Args:
-            layer: kernel and bias.
-            side: `forward` or `backward`.
-            below: units in each direction of the layer below; 0 where it reads tokens.
-        """
-        kernel_XG, bias_G = np.asarray(layer["kernel"], np.float32), np.asarray(layer["bias"], np.float32)
-        self.units, self._is_backward = len(bias_G) // 4, side == "backward"
-        [self.width] = packing.widths([self.units])
-        self._reads_tokens = not below
-        inputs_XG, nothing_1G = kernel_XG[: -self.units], np.zeros((1, len(bias_G)), np.float32)
-        table_VG, below_XG = np.concatenate([inputs_XG, nothing_1G]), nothing_1G
-        if below:
-            [width] = packing.widths([below])
-            both_2XG = np.pad(inputs_XG.reshape(2, below, -1), [(0, 0), (0, width - below), (0, 0)])
-            table_VG, below_XG = nothing_1G, both_2XG.reshape(2 * width, -1)
-        self._weights = (
-            packing.gates(table_VG),
-            packing.dense(packing.gates(below_XG)),
-            packing.dense(packing.gates(kernel_XG[-self.units :])),
-            packing.gates(bias_G[None])[0],
-            self.units,
-        )
-
-    def __call__(self, rows_LRP: np.ndarray, below_LRX: np.ndarray, above_MRX: np.ndarray) -> None:
-        """Reads rows of tokens or of the layer below, and writes its half of `above_MRX`; see `kernels.scan`."""
-        rows, stride = above_MRX.shape[1:]
-        kernels.scan(
-            *self._weights,
-            rows_LRP if self._reads_tokens else np.zeros((*rows_LRP.shape[:2], 0), np.int32),
-            below_LRX.reshape(-1, below_LRX.shape[2]),
-            above_MRX,
-            self._is_backward * self.width,
-            self._is_backward,
-            np.zeros((rows, stride), np.float32),
-            np.empty((max(1, _GATES_ROWS // rows) * rows, 4 * self.width + _APART), np.float32),
-            np.empty((rows, vectors.PANEL), np.float32),
-        )
-
-
 class NarrowEncoder:
     """An encoder's layers, packed when they are first asked for."""
 
@@ -97,7 +48,7 @@ class NarrowEncoder:
         """
         self._layers = layers
         self._sizes = np.array([VOCABULARY[part] for part in parts], np.int32)
-        self._packed: list[list[_Direction]] | None = None
+        self._packed: list[list[NarrowLayer]] | None = None
 
     def compile(self) -> None:
         """Compiles everything, or fetches it, by reading a row; asks JAX for nothing, so any thread may."""
@@ -119,22 +70,22 @@ class NarrowEncoder:
         layers, (count, steps, _) = self._directions(), rows_BLP.shape
         size = max(1, min(_TASK_ROWS, -(-2 * count // threads.count())))
         pieces = [np.ascontiguousarray(rows_BLP[n : n + size].transpose(1, 0, 2)) for n in range(0, count, size)]
-        below = [np.empty((0, 0, 1), np.float32)] * len(pieces)
+        below: list[np.ndarray | None] = [None] * len(pieces)
         for layer in layers:
-            kept, stride = 2 if layer is layers[-1] else steps, 2 * layer[0].width + _APART
-            above = [np.empty((kept, piece.shape[1], stride), np.float32) for piece in pieces]
+            kept = 2 if layer is layers[-1] else steps
+            above = [layer[0].room(kept, piece.shape[1], len(layer)) for piece in pieces]
             tasks = [(direction, *rows) for rows in zip(pieces, below, above, strict=True) for direction in layer]
             threads.share(lambda direction, *rows: direction(*rows), tasks)
             below = above
         units, width = layers[-1][0].units, layers[-1][0].width
-        ends = [(h_MRX[(steps - 1) % 2, :, :units], h_MRX[0, :, width : width + units]) for h_MRX in below]
+        ends = [(h_MRX[(steps - 1) % 2, :, :units], h_MRX[0, :, width : width + units]) for h_MRX in above]
         return np.concatenate([np.concatenate(both, axis=-1) for both in ends])
 
-    def _directions(self) -> list[list[_Direction]]:
+    def _directions(self) -> list[list[NarrowLayer]]:
         if self._packed is None:
-            packed, below = [], 0
+            packed, below = [], ()
             for layer in self._layers:
-                packed.append([_Direction(layer[side], side, below) for side in _SIDES])
-                below = packed[-1][0].units
+                packed.append([NarrowLayer(layer[side], below, is_backward=side == "backward") for side in _SIDES])
+                below = (packed[-1][0].units,) * 2
             self._packed = packed
         return self._packed

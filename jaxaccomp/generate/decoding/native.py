@@ -19,6 +19,7 @@ from jaxaccomp import runtime
 from jaxaccomp.arrays import BAND, BARS, PARTS, STEPS, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.generate.decoding import kernels, packing, threads, vectors
+from jaxaccomp.generate.decoding.narrow_layer import NarrowLayer
 from jaxaccomp.models import lstm_scan, musicvae
 
 _BLOCK = 128
@@ -58,44 +59,36 @@ def _has_fma() -> bool:
 
 
 class Conductor:
-    """A conductor's weights in the order in which they are read."""
+    """A conductor, likewise."""
 
     def __init__(self, conductor: Mapping[str, Any]):
         """Takes a MusicVAE's `conductor`."""
         layers = packing.layers(conductor)
         units = [len(layer["bias"]) // 4 for layer in layers]
-        nothing = {"kernel": np.zeros((units[0] + 1, 4 * units[0]), np.float32)}  # the first layer's input is zero
-        below = [layer["kernel"][:-size] for layer, size in zip([nothing, *layers[1:]], units, strict=True)]
-        own = [layer["kernel"][-size:] for layer, size in zip(layers, units, strict=True)]
-        self._weights = (
-            *packing.initial_state(conductor["initial_state"], units),
-            *(tuple(packing.dense(packing.gates(kernel)) for kernel in kernels) for kernels in (below, own)),
-            tuple(packing.gates(layer["bias"][None])[0] for layer in layers),
-        )
-        self._widths = packing.widths(units)
+        edges = np.cumsum([2 * size for size in units])[:-1]
+        initial = {
+            name: np.split(np.asarray(leaf), edges, axis=-1) for name, leaf in conductor["initial_state"].items()
+        }
+        layers[0]["kernel"] = layers[0]["kernel"][-units[0] :]  # its input is zero
+        self._layers = [
+            NarrowLayer(
+                layer,
+                units[n - 1 : n],
+                initial={name: leaves[n] for name, leaves in initial.items()},
+                block=_BLOCK,
+            )
+            for n, layer in enumerate(layers)
+        ]
 
     def __call__(self, z_BZ: Float[np.ndarray, "B Z"]) -> Float[np.ndarray, "S B X"]:
         """Embeddings of all bars; only their first E columns count."""
-        z_BZ = _own(np.ascontiguousarray(z_BZ, np.float32))
-        rows, width = len(z_BZ), max(self._widths)
-        empty = functools.partial(np.empty, dtype=np.float32)
-        out_LSBX = empty((len(self._widths), BARS, rows, width))
-        kernels.conduct(
-            *self._weights,
-            np.zeros(4 * width, np.float32),
-            self._widths,
-            z_BZ,
-            empty((rows, self._weights[0].shape[0] * vectors.PANEL)),
-            empty((len(self._widths), rows, width)),
-            empty((len(self._widths), rows, width)),
-            empty((rows, 4 * width)),
-            empty((BARS * rows, 4 * width)),
-            empty((rows, vectors.PANEL)),
-            out_LSBX,
-            out_LSBX.reshape(len(self._widths), BARS * rows, width),
-            _BLOCK,
-        )
-        return out_LSBX[-1]
+        z_BZ, below_SBX = _own(np.ascontiguousarray(z_BZ, np.float32)), None
+        zeros_SB1 = np.zeros((BARS, len(z_BZ), 1), np.int32)
+        for layer in self._layers:
+            above_SBX = layer.room(BARS, len(z_BZ))
+            layer(zeros_SB1, below_SBX, above_SBX, z_BZ)
+            below_SBX = above_SBX
+        return above_SBX
 
 
 class Decoder:

@@ -6,7 +6,7 @@ import pytest
 
 from jaxaccomp.arrays import NO_TOKEN, PARTS, VOCABULARY
 from jaxaccomp.config import PRESETS, SurrogateConfig
-from jaxaccomp.generate.decoding import blocks, kernels, narrow_encoder, native
+from jaxaccomp.generate.decoding import blocks, kernels, narrow_encoder, narrow_layer, native
 from jaxaccomp.models import lstm, lstm_scan, surrogate
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="a CPU with fused multiplication is wanted")
@@ -69,7 +69,7 @@ def test_a_row_does_not_depend_on_the_batch_nor_on_threads(monkeypatch):
     for rows in (slice(0, 1), slice(3, 5), slice(2, 9), slice(0, 8), slice(1, 26), slice(49, 50)):
         np.testing.assert_array_equal(encode(tokens_BLP[rows]), everything[rows])
     monkeypatch.setattr(narrow_encoder, "_TASK_ROWS", 3)
-    monkeypatch.setattr(narrow_encoder, "_GATES_ROWS", 7)
+    monkeypatch.setattr(narrow_layer, "GATES_ROWS", 7)
     np.testing.assert_array_equal(encode(tokens_BLP), everything)
 
 

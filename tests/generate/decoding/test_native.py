@@ -38,13 +38,13 @@ def test_tokens_are_xlas(model, monkeypatch):
 def test_what_is_compiled_aside_is_all_that_decoding_takes(model):
     decode, z_BZ, keys_B = model
     native.NarrowDecoders(decode._params).compile(z_BZ.shape[1])
-    before = [len(loop.signatures) for loop in (kernels.conduct, kernels.decode)]
+    before = [len(loop.signatures) for loop in (kernels.scan, kernels.decode)]
     assert all(before)
     biases = {part: jax.numpy.zeros((21, STEPS, VOCABULARY[part])) for part in PARTS}
     for rows in (1, 21):
         decode(z_BZ[:rows], keys_B[:rows], 1.0, PARTS, bias={part: bias[:rows] for part, bias in biases.items()})
         decode(jax.numpy.asarray(z_BZ[:rows]), keys_B[:rows], 0.0)
-    assert [len(loop.signatures) for loop in (kernels.conduct, kernels.decode)] == before
+    assert [len(loop.signatures) for loop in (kernels.scan, kernels.decode)] == before
 
 
 def test_a_row_does_not_depend_on_the_batch_nor_on_threads(model, monkeypatch):
