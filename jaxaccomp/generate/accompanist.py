@@ -296,8 +296,10 @@ class Accompanist:
             self.config.guide, self.params["guide"], melody_BL, drums_BL, heat["bass"], options.guidance
         )
         bias["bass"] = advice_BLV + bias["bass"] if "bass" in bias else advice_BLV
-        bass_BL = self._sampler(z_BZ, keys_B, heat["bass"], ("bass",), bias=bias)[:, :, 0]
-        found = {"bass": bass_BL, "drums": drums_BL}
+        bass_BLP = self._sampler(z_BZ, keys_B, heat["bass"], ("bass",), bias=bias)
+        if options.parts == ("bass",):
+            return bass_BLP
+        found = {"bass": bass_BLP[:, :, 0], "drums": drums_BL}
         return jnp.stack([found[part] for part in options.parts], axis=-1)
 
     def __reduce__(self) -> tuple[Any, ...]:

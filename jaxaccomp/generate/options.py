@@ -9,6 +9,7 @@ No JAX is loaded here: the worker processes of a collection need these settings,
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -39,6 +40,12 @@ _CHOOSING = 2
 """Of how attempts are guided and chosen, likewise, where they are."""
 _ORIGINAL = ("seed", "temperature", "parts", "keep", "melody", "spread", "dtype")
 """Settings that every digest is made of, in this order."""
+
+
+@functools.cache
+def _hints(options: type) -> dict[str, Any]:
+    """Types of the fields: asked for with every batch, and slow to find out."""
+    return typing.get_type_hints(options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +193,7 @@ class PlayOptions:
                 object.__setattr__(self, "temperature", tuple(kept))
             object.__setattr__(self, "parts", others)
         require(self.retries >= 0, f"retries must be 0 or more, got {self.retries}")
-        hints = typing.get_type_hints(type(self))
+        hints = _hints(type(self))
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), typing.get_args(hints[field.name])
             if typing.get_origin(hints[field.name]) is Literal:

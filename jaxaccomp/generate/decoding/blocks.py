@@ -95,8 +95,8 @@ def in_blocks(function: Callable[..., Any], *rows: Array | np.ndarray, sizes: Se
     """
     total = len(rows[0])
     results = launch(function, *rows, sizes=sizes)
-    if len(results) == 1:
-        return jax.tree.map(lambda leaf: leaf[:total], results[0][1])
+    if len(results) == 1:  # a slice that leaves nothing out would be a program to start all the same
+        return jax.tree.map(lambda leaf: leaf if len(leaf) == total else leaf[:total], results[0][1])
     cut = [jax.tree.map(lambda leaf, count=count: leaf[:count], result) for count, result in results]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *cut)
 
