@@ -1,5 +1,6 @@
 """A whole collection, end to end: read, choose, decode, stitch, write; against a plain loop over `accompany()`."""
 
+import os
 import random
 import resource
 import sys
@@ -125,13 +126,16 @@ def _compile(checkpoint: str, batch_size: int) -> None:
     from jaxaccomp.collection.decoders import DeviceDecoders
     from jaxaccomp.generate.batcher import Batcher, PendingTake
     from jaxaccomp.generate.options import PlayOptions
+    from jaxaccomp.weights import checkpoint as checkpoints
 
-    options = PlayOptions()
+    options = PlayOptions().for_checkpoint(checkpoints.shapes(checkpoint)[0])
     band = DeviceDecoders.on_all_devices(checkpoint, options, batch_size)
+    windows = -(-band.batch_size // options.attempts)
     for decode in band.decoders:
         batcher = Batcher(band.batch_size, band.scorer, options, band.drums_first)
-        batcher.add(PendingTake(np.zeros((band.batch_size, STEPS), np.int32), np.zeros(2, np.uint32)))
-        decode(batcher.next_batch()).fetched()
+        batcher.add(PendingTake(np.zeros((windows, STEPS), np.int32), np.zeros(2, np.uint32)))
+        while (batch := batcher.next_batch(partial=True)) is not None:
+            batcher.deliver(batch, decode(batch).fetched())
 
 
 def _loop_elsewhere(checkpoint: str, songs: Sequence[Path], folder: Path) -> float:
