@@ -19,7 +19,7 @@ from jaxaccomp.bench import machine, timing
 from jaxaccomp.bench.settings import MusicConfig
 from jaxaccomp.errors import MidiError, UsageError
 from jaxaccomp.evaluation import melody_choice
-from jaxaccomp.music import melody, midi, stitch, trio
+from jaxaccomp.music import interpreter, melody, midi, stitch, trio
 
 TARGETS = {"read": 1500, "extract": 150, "melody_stitch_write": 400}
 """Songs per second and core that each step is meant to reach."""
@@ -41,6 +41,7 @@ def measure(config: MusicConfig | None = None) -> dict[str, Any]:
     paths = _songs(config.songs)
     count, repeats = (20, 1) if config.quick else (config.count, config.repeats)
     timed = _spread(paths, count)
+    interpreter.use_machine_code()
     _time(timed[:1])  # compiles
     passes = [_time(timed) for _ in range(repeats)]
     steps = {

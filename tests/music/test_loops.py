@@ -86,3 +86,13 @@ def test_many_songs_are_read_by_machine_code(monkeypatch, limit):
     assert not asked
     assert all(midi.read(SONGS[0]).tracks == first.tracks for _ in range(3))
     assert asked
+
+
+def test_what_is_timed_is_machine_code_from_the_first_song_on(monkeypatch):
+    monkeypatch.setattr(interpreter, "_walked", 0)
+    asked = []
+    compiled = interpreter._compiled
+    monkeypatch.setattr(interpreter, "_compiled", lambda: asked.append(1) or compiled())
+    interpreter.use_machine_code()
+    midi.read(SONGS[0])
+    assert asked
