@@ -1,7 +1,8 @@
 """Encoders ready to read tokens: MusicVAE's own, which hears three parts, and the surrogate, which hears the melody.
 
 A row's posterior does not depend on the rows beside it. Narrow models' layers run as machine code of this program's own
-on a CPU, see `narrow_encoder`; all else, and the heads, in XLA.
+on a CPU, see `narrow_encoder`, and so do a wide MusicVAE's where vectors are long; all else, and the heads, in XLA. (A
+wide surrogate stays there, since its numbers would be others by rounding, and with them a token now and then.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,14 @@ class TokenEncoder:
     """An encoder with its parameters; made by `of_trio` and `of_melody`."""
 
     def __init__(
-        self, layers: Sequence[Params], heads: Params, parts: Sequence[str], posterior: Callable, fallback: Callable
+        self,
+        layers: Sequence[Params],
+        heads: Params,
+        parts: Sequence[str],
+        posterior: Callable,
+        fallback: Callable,
+        *,
+        even_wide: bool = False,
     ):
         """Takes its pieces.
 
@@ -33,10 +41,12 @@ class TokenEncoder:
             parts: whose tokens it reads.
             posterior: the heads, of parameters and rows, made by `blocks.jit`.
             fallback: all of it in XLA, of rows of tokens.
+            even_wide: see `narrow_encoder.fits`.
         """
         self._heads = {name: heads[name] for name in ("mean", "scale") if name in heads}
         self._posterior, self._fallback = posterior, fallback
-        self._narrow = narrow_encoder.NarrowEncoder(layers, parts) if narrow_encoder.fits(layers) else None
+        fits = narrow_encoder.fits(layers, even_wide)
+        self._narrow = narrow_encoder.NarrowEncoder(layers, parts) if fits else None
 
     @property
     def is_native(self) -> bool:
@@ -67,7 +77,7 @@ def of_trio(params: Params) -> TokenEncoder:
     def fallback(tokens_BLP: Any) -> Posterior:
         return blocks.in_blocks(lambda rows_BLP: _encode_trio(params, rows_BLP), tokens_BLP, sizes=blocks.whole())
 
-    return TokenEncoder(layers, params, PARTS, _trio_posterior, fallback)
+    return TokenEncoder(layers, params, PARTS, _trio_posterior, fallback, even_wide=True)
 
 
 def of_melody(params: Params) -> TokenEncoder:

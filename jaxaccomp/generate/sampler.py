@@ -3,8 +3,8 @@
 What does not depend on the sampled tokens is computed before them: the bar embeddings of a song, and the initial states
 and the embedding's share of the gates of a bar. A step picks one row of the first kernel by the previous token, and has
 one product for each part and layer. Parts never hear each other, so leaving one out changes none. Where a few rows on a
-CPU would spend their time in 256 steps of waiting for weights, all bars are decoded at once, see `bar_parallel`. Narrow
-models are decoded by machine code of their own there, see `native`.
+CPU would spend their time in 256 steps of waiting for weights, all bars are decoded at once, see `bar_parallel`.
+Machine code of this program's own does most of that there, see `native`.
 
 Noise is Gumbel noise under a key for each (row, bar, step, part), and the token is the argmax of `logits + temperature
 * noise`: a sample from softmax(logits / temperature), and at temperature 0 the most likely token. A row depends on its
@@ -73,7 +73,7 @@ class Sampler:
         self._native = native.NarrowDecoders(params)
 
     def compile(self) -> None:
-        """Compiles the machine code of a narrow model, or fetches it; asks JAX for nothing, so any thread may."""
+        """Compiles machine code, or fetches it, if it has any; asks JAX for nothing, so any thread may."""
         if self._may_be_native():
             self._native.compile(self.config.latent_size)
 
@@ -88,7 +88,9 @@ class Sampler:
 
     def decodes_bars_at_once(self, rows: int) -> bool:
         """Whether so many rows are decoded by `bar_parallel`, without a `top_p`."""
-        return self._mesh is None and not self._may_be_native() and self._is_for_bars_at_once(rows)
+        if self._may_be_native():
+            return self._native.decodes_bars_at_once(rows)
+        return self._mesh is None and self._is_for_bars_at_once(rows)
 
     def _is_for_bars_at_once(self, rows: int) -> bool:
         return jax.default_backend() == "cpu" and rows <= bar_parallel.ROWS

@@ -11,7 +11,7 @@ not depend on the rows beside it (see `blocks`).
 """
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -52,28 +52,42 @@ def decode(
     biases = {part: np.asarray(b).reshape(len(b), BARS, -1, b.shape[-1]) for part, b in (bias or {}).items()}
     keys, kind = np.asarray(jax.random.key_data(keys_B)), str(jax.random.key_impl(keys_B))
 
-    def launch(p: int, song_N: np.ndarray, bar_N: np.ndarray, before_N: np.ndarray) -> Any:
-        """Starts to decode bars of a part, without waiting for them."""
+    def launch(p: int, song_N: np.ndarray, bar_N: np.ndarray, before_N: np.ndarray) -> Callable[[], np.ndarray]:
         bars = functools.partial(_bars, decoders[p], top_p, part=parts[p], kind=kind, dtype=dtype)
         rows = [embedding_BSE[song_N, bar_N], bar_N, before_N, keys[song_N], temperature_BP[song_N, p, None]]
         if parts[p] in biases:
             rows.append(biases[parts[p]][song_N, bar_N])
-        return blocks.launch(bars, *rows, sizes=blocks.whole())
+        launched = blocks.launch(bars, *rows, sizes=blocks.whole())
+        return lambda: np.concatenate([np.asarray(block)[:count] for count, block in launched])
 
-    walks = [_walk(len(embedding_BSE)) for _ in parts]
+    return converge(launch, len(embedding_BSE), len(parts))
+
+
+def converge(
+    launch: Callable[[int, np.ndarray, np.ndarray, np.ndarray], Callable[[], np.ndarray]], batch: int, parts: int
+) -> ConvergedTokens:
+    """Has bars decoded until every walk finds its own.
+
+    Args:
+        launch: starts to decode bars of a part, given its number and for each bar song, number and the token before;
+            gives what waits for their tokens [N, T].
+        batch: number of songs.
+        parts: number of parts.
+    """
+    walks = [_walk(batch) for _ in range(parts)]
     wanted: dict[int, Any] = {p: next(walk) for p, walk in enumerate(walks)}
     found: dict[int, np.ndarray] = {}
-    counts: list[list[int]] = [[] for _ in parts]
+    counts: list[list[int]] = [[] for _ in walks]
     while wanted:
         running = {p: launch(p, *bars) for p, bars in wanted.items()}  # parts side by side
-        for p, launched in running.items():
+        for p, fetch in running.items():
             counts[p].append(len(wanted[p][0]))
             try:
-                wanted[p] = walks[p].send(_fetch(launched))
+                wanted[p] = walks[p].send(fetch())
             except StopIteration as stop:
                 found[p] = stop.value
                 del wanted[p]
-    return ConvergedTokens(np.stack([found[p] for p in range(len(parts))], axis=-1), tuple(map(tuple, counts)))
+    return ConvergedTokens(np.stack([found[p] for p in range(parts)], axis=-1), tuple(map(tuple, counts)))
 
 
 def _walk(batch: int) -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
@@ -102,10 +116,6 @@ def _walk(batch: int) -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray], np
                 entered, before = before, int(ends_BS[song, bar])
         wanted -= known.keys()
     return np.stack(path).reshape(batch, STEPS)
-
-
-def _fetch(launched: Sequence[tuple[int, Any]]) -> np.ndarray:
-    return np.concatenate([np.asarray(block)[:count] for count, block in launched])
 
 
 @functools.partial(blocks.jit_by_dtype, static_argnames=("part", "kind", "dtype"))

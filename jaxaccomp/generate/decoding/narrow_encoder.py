@@ -1,4 +1,4 @@
-"""The encoder of narrow models on a CPU: from tokens to what the heads read, as machine code.
+"""The encoder on a CPU: from tokens to what the heads read, as machine code.
 
 What comes in as one-hots is looked up, not multiplied. The two directions are two tasks, and so are blocks of rows. A
 row depends on itself alone: each sum over inputs is taken from the first to the last. So does Eigen, XLA's older
@@ -21,19 +21,26 @@ from jaxaccomp.models import lstm_scan
 _SIDES = ("forward", "backward")
 _TASK_ROWS = 24
 """Rows that one thread takes through a layer: four blocks of them."""
+_WIDE_TASK_ROWS = 64
+"""The same of wide layers, whose weights come from memory for each task anew."""
 
 
-def fits(layers: Sequence[Mapping[str, Any]]) -> bool:
+def fits(layers: Sequence[Mapping[str, Any]], even_wide: bool = False) -> bool:
     """Whether this process can run an encoder, and gains by it.
 
     Args:
         layers: each with a `forward` and a `backward` layer, as loaded.
+        even_wide: whether wide layers may be taken, too, whose numbers differ from XLA's by rounding.
     """
     leaves = jax.tree.leaves(list(layers))
     if not native.is_available() or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return False
-    widest = max(len(layer[side]["bias"]) // 4 for layer in layers for side in _SIDES)
-    return widest < lstm_scan.WIDE and all(leaf.dtype == np.float32 for leaf in leaves)
+    fast = not _are_wide(layers) or (even_wide and native.has_long_vectors())
+    return fast and all(leaf.dtype == np.float32 for leaf in leaves)
+
+
+def _are_wide(layers: Sequence[Mapping[str, Any]]) -> bool:
+    return max(len(layer[side]["bias"]) // 4 for layer in layers for side in _SIDES) >= lstm_scan.WIDE
 
 
 class NarrowEncoder:
@@ -47,6 +54,7 @@ class NarrowEncoder:
             parts: whose tokens it reads, in the order of the first kernel's rows.
         """
         self._layers = layers
+        self._task_rows = _WIDE_TASK_ROWS if _are_wide(layers) else _TASK_ROWS
         self._sizes = np.array([VOCABULARY[part] for part in parts], np.int32)
         self._packed: list[list[NarrowLayer]] | None = None
 
@@ -62,13 +70,14 @@ class NarrowEncoder:
         first = np.cumsum(self._sizes) - self._sizes
         is_known = (tokens_BLP >= 0) & (tokens_BLP < self._sizes)
         rows_BLP = np.where(is_known, tokens_BLP + first, self._sizes.sum()).astype(np.int32)
-        most = 2 * _TASK_ROWS * threads.count()  # at a time, so that many rows take no more memory than these
+        # So many at a time, so that many rows take no more memory than these.
+        most = self._task_rows * (threads.count() if self._task_rows == _WIDE_TASK_ROWS else 2 * threads.count())
         found = [self._read(rows_BLP[start : start + most]) for start in range(0, len(rows_BLP), most)]
         return np.concatenate(found) if len(found) > 1 else found[0]
 
     def _read(self, rows_BLP: np.ndarray) -> np.ndarray:
         layers, (count, steps, _) = self._directions(), rows_BLP.shape
-        size = max(1, min(_TASK_ROWS, -(-2 * count // threads.count())))
+        size = max(1, min(self._task_rows, -(-2 * count // threads.count())))
         pieces = [np.ascontiguousarray(rows_BLP[n : n + size].transpose(1, 0, 2)) for n in range(0, count, size)]
         below: list[np.ndarray | None] = [None] * len(pieces)
         for layer in layers:

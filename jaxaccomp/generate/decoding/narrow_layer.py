@@ -1,4 +1,4 @@
-"""One layer of a narrow model in one direction: its weights in the order in which they are read."""
+"""One layer in one direction: its weights in the order in which they are read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxaccomp.generate.decoding import kernels, packing, vectors
+from jaxaccomp.models import lstm_scan
 
 GATES_ROWS = 48
 """Rows of gates that one product makes of the layer below: a few steps'. They stay in the cache."""
+WIDE_GATES_ROWS = 512
+"""The same of a wide layer: so many that reading its weights from memory takes little beside the arithmetic."""
 _APART = vectors.LANES
 """Room after each row, so that rows do not begin at multiples of the same power of two, where they would take each
 other's place in the cache."""
@@ -85,6 +88,7 @@ class NarrowLayer:
             z_RZ: of which the initial state is made.
         """
         rows, stride = above_MRX.shape[1:]
+        at_once = max(1, (WIDE_GATES_ROWS if self.units >= lstm_scan.WIDE else GATES_ROWS) // rows)
         kernels.scan(
             *self._weights,
             _NOTHING if z_RZ is None else z_RZ,
@@ -97,6 +101,6 @@ class NarrowLayer:
             np.empty((rows, len(self._initial[0]) * vectors.PANEL), np.float32),
             np.empty((rows, stride), np.float32),
             np.zeros((rows, stride), np.float32),
-            np.empty((max(1, GATES_ROWS // rows) * rows, 4 * self.width + _APART), np.float32),
+            np.empty((at_once * rows, 4 * self.width + _APART), np.float32),
             np.empty((rows, vectors.PANEL), np.float32),
         )

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
@@ -17,8 +17,13 @@ def share(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Non
     if len(arguments) == 1:
         task(*arguments[0])
         return
-    for done in [_pool(os.getpid()).submit(task, *each) for each in arguments]:
+    for done in start(task, arguments):
         done.result()
+
+
+def start(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Future]:
+    """`share`, without waiting."""
+    return [_pool(os.getpid()).submit(task, *each) for each in arguments]
 
 
 @functools.cache

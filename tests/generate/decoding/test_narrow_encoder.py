@@ -73,6 +73,18 @@ def test_a_row_does_not_depend_on_the_batch_nor_on_threads(monkeypatch):
     np.testing.assert_array_equal(encode(tokens_BLP), everything)
 
 
+def test_wide_layers_are_read_in_larger_pieces_with_the_same_numbers(monkeypatch):
+    layers, tokens_BLP = trio_layers(20, 34), tokens_of(*PARTS)
+    expected = narrow_encoder.NarrowEncoder(layers, PARTS)(tokens_BLP)
+    monkeypatch.setattr(lstm_scan, "WIDE", 16)
+    wide, pieces = narrow_encoder.NarrowEncoder(layers, PARTS), []
+    monkeypatch.setattr(wide, "_read", lambda rows, read=wide._read: pieces.append(len(rows)) or read(rows))
+    monkeypatch.setattr(narrow_encoder.threads, "count", lambda: 1)
+    np.testing.assert_array_equal(wide(np.tile(tokens_BLP, (2, 1, 1)))[-len(expected) :], expected)
+    assert max(pieces) == narrow_encoder._WIDE_TASK_ROWS
+    assert wide._directions()[0][0].units >= lstm_scan.WIDE
+
+
 def test_what_is_compiled_ahead_is_all_that_reading_takes():
     encode, tokens_BLP = narrow_encoder.NarrowEncoder(layers_of(8, 8), PARTS[:1]), tokens_of("melody")
     encode.compile()
@@ -87,6 +99,7 @@ def test_what_it_does_not_fit_is_left_to_xla(monkeypatch):
     wide = PRESETS["hierdec-trio_16bar"].encoder_sizes[0]
     layer = {"kernel": np.zeros((1, 4), np.float32), "bias": np.zeros(4 * wide, np.float32)}
     assert not narrow_encoder.fits([{"forward": layer, "backward": layer}])
+    assert narrow_encoder.fits([{"forward": layer, "backward": layer}], even_wide=True) == native.has_long_vectors()
     layers = layers_of(8)
     assert narrow_encoder.fits(layers)
     assert not narrow_encoder.fits(jax.tree.map(lambda leaf: leaf.astype("bfloat16"), layers))
