@@ -12,7 +12,7 @@ import numpy as np
 from jaxaccomp.generate.decoding import vectors
 from jaxaccomp.machine_code import compiled
 
-EDITION = 3
+EDITION = 4
 """Counted up with each change of `vectors`, so that numba compiles these loops anew."""
 
 
@@ -103,17 +103,17 @@ def tanh(x):
 
 
 @compiled
-def gumbel(key, out):
-    """`jax.random.gumbel` of a key; the array's size is a multiple of `LANES`."""
+def step_keys(key, bar, part, keys_T):
+    """`jax.random.fold_in` of a row's key by bar, step and part, of a bar's steps; a key is its two words in one."""
     vectors.stay_apart()
-    vectors.gumbel((key, address(out), out.size // 16))
+    vectors.step_keys((key, bar, part, address(keys_T)))
 
 
 @compiled
-def fold_in(key, number):
-    """`jax.random.fold_in`; a key is its two words in one number."""
+def noisy_argmax(scores_V, key, temperature_1):
+    """Argmax of `scores + temperature * jax.random.gumbel(key)`; temperature is more than 0, the size whole vectors."""
     vectors.stay_apart()
-    return vectors.fold_in((key, number))
+    return vectors.noisy_argmax((address(scores_V), scores_V.size // 16, key, address(temperature_1)))
 
 
 @compiled
@@ -189,7 +189,7 @@ def decode(
     initial, initial_bias, start, start_bias, table_VG, owns, biases, units, widths, output, output_bias,
     vocabulary, part,
     embedding_SRE, keys_R, bar_R, previous_R, temperature_R, bias_RLV, tokens_RL,
-    state_RX, cells_LRX, h_2LRX, start_RG, base_RG, gates_RG, scores_RV, noise_V, block,
+    state_RX, cells_LRX, h_2LRX, start_RG, base_RG, gates_RG, scores_RV, keys_RT, block,
 ):  # fmt: skip
     """Decodes rows of a part.
 
@@ -221,7 +221,7 @@ def decode(
         base_RG: likewise.
         gates_RG: likewise.
         scores_RV: likewise, of whole panels.
-        noise_V: likewise.
+        keys_RT: likewise, for the keys of a bar's steps.
         block: inputs that are summed at a time, but for steps.
     """
     bars, rows, layers = len(embedding_SRE), len(tokens_RL), len(owns)
@@ -232,6 +232,8 @@ def decode(
         tanh(state_RX)
         _begin(state_RX, widths, cells_LRX, h_2LRX[now])
         dense(start, embedding_SRE[s], start_bias, start_RG, one, block)
+        for r in range(rows):
+            step_keys(keys_R[r], bar_R[r] + s, part, keys_RT[r])
         for t in range(steps):
             for r in range(rows):
                 for g in range(base_RG.shape[1]):
@@ -253,13 +255,12 @@ def decode(
                 if bias_RLV.shape[1] > 1:
                     for v in range(vocabulary):
                         scores_RV[r, v] += bias_RLV[r, s * steps + t, v]
-                if temperature_R[r] > 0:
-                    gumbel(fold_in(fold_in(fold_in(keys_R[r], bar_R[r] + s), t), part), noise_V)
-                    for v in range(vocabulary):
-                        scores_RV[r, v] = vectors.fma(temperature_R[r], noise_V[v], scores_RV[r, v])
                 for v in range(vocabulary, scores_RV.shape[1]):
                     scores_RV[r, v] = -np.inf
-                row = address(scores_RV) + 4 * r * scores_RV.shape[1]
-                previous_R[r] = vectors.argmax((row, scores_RV.shape[1] // 16))
+                if temperature_R[r] > 0:
+                    previous_R[r] = noisy_argmax(scores_RV[r], keys_RT[r, t], temperature_R[r : r + 1])
+                else:
+                    row = address(scores_RV) + 4 * r * scores_RV.shape[1]
+                    previous_R[r] = vectors.argmax((row, scores_RV.shape[1] // 16))
                 tokens_RL[r, s * steps + t] = previous_R[r]
             now, new = new, now

@@ -150,7 +150,7 @@ class Decoder:
             empty((count, gates)),
             empty((count, vectors.PANEL)),
             empty((count, panels[1])),
-            empty(panels[1]),
+            np.empty((count, vectors.LANES), np.int64),
             _BLOCK,
         )
 

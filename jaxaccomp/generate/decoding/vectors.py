@@ -35,6 +35,8 @@ _LOG = (
 )
 _LOG_2, _ROOT_HALF = (0x3F318000, 0xB95E8083), 0x3F3504F3
 """The same of the logarithm: Cephes' polynomial in three pieces, log 2 in two, and where the exponent is one less."""
+_MOST_NOISE = 16.0
+"""More than any Gumbel noise of 23 random bits: -log(-log(1 - 2**-23)) is 15.94."""
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
@@ -137,6 +139,28 @@ class _Code:
             first = b.add(first, keys[(n + 1) % 3])
             second = b.add(b.add(second, keys[(n + 2) % 3]), self.words(n + 1))
         return first, second
+
+    def key(self, key: Any) -> list[Any]:
+        """Both words of a key, of one number."""
+        b = self.builder
+        return [self.everywhere(b.trunc(word, _WORD)) for word in (b.lshr(key, ir.Constant(_INT, 32)), key)]
+
+    def gumbel(self, key: Sequence[Any], n: Any) -> Any:
+        """The n-th vector of what `jax.random.gumbel` draws."""
+        b = self.builder
+        counter = b.add(self.everywhere(b.trunc(b.mul(n, ir.Constant(_INT, LANES)), _WORD)), self.words(*range(LANES)))
+        bits = b.xor(*self.random_bits(key, self.words(0), counter))
+        floats = b.bitcast(b.or_(b.lshr(bits, self.words(9)), self.words(0x3F800000)), _VECTOR)
+        uniform = b.fadd(b.fsub(floats, self.constant(1.0)), self.from_bits(0x00800000))
+        return b.fneg(self.log(b.fneg(self.log(uniform))))
+
+    def largest(self, x: Any) -> Any:
+        """Of a vector."""
+        return self.call("llvm.vector.reduce.fmax.v16f32", x, returns=_FLOAT)
+
+    def number(self, address: Any) -> Any:
+        """What stands at an address."""
+        return self.builder.load(self.pointer(address), align=4)
 
     def loop(self, count: Any, states: Sequence[Any], body: Callable) -> list[Any]:
         """`states = body(n, states)` for n from 0 to count - 1."""
@@ -266,46 +290,72 @@ def _write_row_sum(code, table, stride, numbers, count, bias, out, vectors):
 
 def _write_argmax(code, x, count):
     """Where the first of the largest numbers is."""
-    b, x = code.builder, code.pointer(x)
-
-    def body(n, states):
-        best, where = states
-        new = code.load(code.row(x, n, LANES), 0)
-        is_more = b.fcmp_ordered(">", new, best)
-        return [b.select(is_more, new, best), b.select(is_more, code.everywhere(b.trunc(n, _WORD)), where)]
-
-    best, where = code.loop(count, [code.constant(float("-inf")), code.words(0)], body)
-    is_best = b.fcmp_ordered(
-        "==", best, code.everywhere(code.call("llvm.vector.reduce.fmax.v16f32", best, returns=_FLOAT))
+    x = code.pointer(x)
+    states = [code.constant(float("-inf")), code.words(0)]
+    best, where = code.loop(
+        count, states, lambda n, states: _larger(code, n, code.load(code.row(x, n, LANES), 0), *states)
     )
+    return _first_of_largest(code, best, where)
+
+
+def _larger(code, n, new, best, where):
+    """The larger number in each lane, and the vector it comes from; among equals the first."""
+    b = code.builder
+    is_more = b.fcmp_ordered(">", new, best)
+    return [b.select(is_more, new, best), b.select(is_more, code.everywhere(b.trunc(n, _WORD)), where)]
+
+
+def _first_of_largest(code, best, where):
+    b = code.builder
+    is_best = b.fcmp_ordered("==", best, code.everywhere(code.largest(best)))
     place = b.select(is_best, b.add(b.mul(where, code.words(LANES)), code.words(*range(LANES))), code.words(2**31 - 1))
     return b.zext(code.call("llvm.vector.reduce.smin.v16i32", place, returns=_WORD), _INT)
 
 
-def _write_gumbel(code, key, out, count):
-    """Adds up to what `jax.random.gumbel` draws, in whole vectors; `key` is two words in one number."""
-    b, out = code.builder, code.pointer(out)
-    halves = [code.everywhere(b.trunc(word, _WORD)) for word in (b.lshr(key, ir.Constant(_INT, 32)), key)]
+def _write_noisy_argmax(code, x, count, key, temperature):
+    """Where the first of the largest of `x + temperature * noise` is, with `_Code.gumbel`'s noise, and not at 0.
 
-    def body(n, _):
-        counter = b.add(code.everywhere(b.trunc(b.mul(n, ir.Constant(_INT, LANES)), _WORD)), code.words(*range(LANES)))
-        bits = b.xor(*code.random_bits(halves, code.words(0), counter))
-        floats = b.bitcast(b.or_(b.lshr(bits, code.words(9)), code.words(0x3F800000)), _VECTOR)
-        tiny = code.from_bits(0x00800000)
-        uniform = b.fadd(b.fsub(floats, code.constant(1.0)), tiny)
-        code.store(b.fneg(code.log(b.fneg(code.log(uniform)))), code.row(out, n, LANES), 0)
-        return []
+    Noise is never more than `_MOST_NOISE`. Vectors of which no number could reach what is the largest so far, even with
+    that much, are passed over: most of a large vocabulary. The vector with the largest number goes first.
+    """
+    b, heat, key = code.builder, code.everywhere(code.number(temperature)), code.key(key)
+    largest = b.lshr(_write_argmax(code, x, count), ir.Constant(_INT, 4))  # the vector it is in
+    x = code.pointer(x)
 
-    code.loop(count, [], body)
+    def noisy(n):
+        return code.fma(heat, code.gumbel(key, n), code.load(code.row(x, n, LANES), 0))
+
+    def body(n, states):
+        reach = code.fma(heat, code.constant(_MOST_NOISE), code.load(code.row(x, n, LANES), 0))
+        some = b.bitcast(b.fcmp_ordered(">=", reach, states[2]), ir.IntType(LANES))
+        start = b.block
+        with b.if_then(b.icmp_unsigned("!=", some, ir.Constant(ir.IntType(LANES), 0))):
+            new = noisy(n)
+            found = [*_larger(code, n, new, *states[:2]), code.call("llvm.maxnum.v16f32", states[2], new)]
+            found[2] = code.everywhere(code.largest(found[2]))
+            end = b.block
+        kept = []
+        for state, other in zip(states, found, strict=True):
+            kept.append(b.phi(state.type))
+            kept[-1].add_incoming(state, start)
+            kept[-1].add_incoming(other, end)
+        return kept
+
+    floor = code.everywhere(code.largest(noisy(largest)))
+    best, where, _ = code.loop(count, [code.constant(float("-inf")), code.words(0), floor], body)
+    return _first_of_largest(code, best, where)
 
 
-def _write_fold_in(code, key, number):
-    """`jax.random.fold_in`: the new key, two words in one number."""
-    b = code.builder
-    halves = [code.everywhere(b.trunc(word, _WORD)) for word in (b.lshr(key, ir.Constant(_INT, 32)), key)]
-    words = code.random_bits(halves, code.words(0), code.everywhere(b.trunc(number, _WORD)))
-    high, low = (b.zext(b.extract_element(word, ir.Constant(_WORD, 0)), _INT) for word in words)
-    return b.or_(b.shl(high, ir.Constant(_INT, 32)), low)
+def _write_step_keys(code, key, bar, part, out):
+    """Keys of a bar's `LANES` steps, see `kernels.step_keys`."""
+    b, wide = code.builder, ir.VectorType(_INT, LANES)
+    words = code.random_bits(code.key(key), code.words(0), code.everywhere(b.trunc(bar, _WORD)))
+    words = code.random_bits(words, code.words(0), code.words(*range(LANES)))
+    high, low = (
+        b.zext(word, wide) for word in code.random_bits(words, code.words(0), code.everywhere(b.trunc(part, _WORD)))
+    )
+    keys = b.or_(b.shl(high, ir.Constant(wide, [32] * LANES)), low)
+    b.store(keys, b.inttoptr(out, wide.as_pointer()), align=8)
 
 
 def _typed_fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
@@ -322,8 +372,8 @@ def _typed_apart(_typing: Any) -> Any:
 
 
 block_6, block_2, block_1 = map(_block, (6, 2, 1))
-activate, tanh, gumbel, row_sum = map(_intrinsic, (_write_activation, _write_tanh, _write_gumbel, _write_row_sum))
-argmax, fold_in = (_intrinsic(write, types.int64) for write in (_write_argmax, _write_fold_in))
+activate, tanh, row_sum, step_keys = map(_intrinsic, (_write_activation, _write_tanh, _write_row_sum, _write_step_keys))
+argmax, noisy_argmax = (_intrinsic(write, types.int64) for write in (_write_argmax, _write_noisy_argmax))
 fma: Any = intrinsic(_typed_fma)
 """a · b + c, rounded once."""
 stay_apart: Any = intrinsic(_typed_apart)

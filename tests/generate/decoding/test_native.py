@@ -84,15 +84,35 @@ def test_tokens_of_a_wide_model_are_xlas(monkeypatch):
     assert (np.asarray(decode(z_BZ, keys_B, 0.5)) == many).all((1, 2)).sum() >= 11  # rounding may flip a token
 
 
+def _number(key):
+    high, low = map(int, jax.random.key_data(key))
+    return np.uint64(high << 32 | low).view(np.int64)
+
+
 @pytest.mark.parametrize("number", [0, 7, 2**31])
-def test_random_numbers_are_jaxs(number):
-    key = jax.random.fold_in(jax.random.key(5), number)
-    first, second = map(int, jax.random.key_data(jax.random.key(5)))
-    folded = int(kernels.fold_in(np.int64(first << 32 | second), np.int64(number)))
-    assert [folded >> 32 & 0xFFFFFFFF, folded & 0xFFFFFFFF] == list(map(int, jax.random.key_data(key)))
-    noise = np.empty(1 << 16, np.float32)
-    kernels.gumbel(np.int64(folded), noise)
-    np.testing.assert_allclose(noise, jax.random.gumbel(key, noise.shape), rtol=1e-5, atol=1e-6)
+def test_keys_of_a_bars_steps_are_jaxs(number):
+    key, found = jax.random.fold_in(jax.random.key(5), number), np.empty(16, np.int64)
+    kernels.step_keys(_number(key), np.int64(9), np.int64(2), found)
+    bar = jax.random.fold_in(key, 9)
+    expected = [_number(jax.random.fold_in(jax.random.fold_in(bar, step), 2)) for step in range(16)]
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("size", [96, 512])
+@pytest.mark.parametrize("temperature", [0.01, 0.45, 3.0])
+def test_a_token_is_the_largest_of_its_scores_with_jaxs_noise(size, temperature):
+    """Also where most scores are out of reach, which are passed over, and where scores are equal."""
+    random, heat_1 = np.random.default_rng(size), np.array([temperature], np.float32)
+    keys = jax.random.split(jax.random.key(6), 200)
+    noise_KV = np.asarray(jax.vmap(lambda key: jax.random.gumbel(key, (size,)))(keys))
+    found, expected = [], []
+    for k, (key, noise_V) in enumerate(zip(keys, noise_KV, strict=True)):
+        scores_V = random.normal(size=size).astype(np.float32) * np.float32(10.0 ** (k % 4 - 2))
+        scores_V = scores_V.round() if k % 2 else scores_V
+        scores_V[-6:] = -np.inf
+        expected.append(int(np.argmax(scores_V + heat_1 * noise_V)))
+        found.append(int(kernels.noisy_argmax(scores_V, _number(key), heat_1)))
+    assert np.mean(np.array(found) == expected) >= 0.99, "but for a sum that is rounded otherwise"
 
 
 def test_tanh():
