@@ -25,7 +25,7 @@ from jaxtyping import Array
 
 CPU_BLOCK = 64
 """Enough rows to keep a CPU's products near their peak."""
-SMALL_CPU_BLOCKS = (16, 32)
+SMALL_CPU_BLOCKS = (8, 16, 32)
 """On one core or two, beside the large one."""
 FEW_CORES_WHOLE = 32
 """The sampler's size on one core or two: half as many rows lose a tenth of the speed, and no song waits for 64."""

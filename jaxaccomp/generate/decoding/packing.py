@@ -8,6 +8,9 @@ from jaxtyping import Float
 
 from jaxaccomp.generate.decoding.vectors import LANES, PANEL
 
+_LINE = 64
+"""Bytes of a line of a cache, and of a vector."""
+
 
 def gates(gates_NG: Float[np.ndarray, "N G"]) -> Float[np.ndarray, "N X"]:
     """Gates, such as a bias or rows of tokens: the four of 16 units side by side; zeros fill the last panel."""
@@ -19,7 +22,16 @@ def gates(gates_NG: Float[np.ndarray, "N G"]) -> Float[np.ndarray, "N X"]:
 def dense(kernel_XV: Float[np.ndarray, "X V"]) -> Float[np.ndarray, "panels X 64"]:
     """Columns of a kernel in panels; zeros fill the last."""
     wide = padded(kernel_XV, PANEL)
-    return np.ascontiguousarray(wide.reshape(len(wide), -1, PANEL).transpose(1, 0, 2))
+    return on_lines(wide.reshape(len(wide), -1, PANEL).transpose(1, 0, 2))
+
+
+def on_lines(array: np.ndarray) -> np.ndarray:
+    """A copy that begins where a line of the cache does, so that no vector of it lies in two."""
+    room = np.empty(array.nbytes + _LINE, np.uint8)
+    first = -room.ctypes.data % _LINE
+    copy = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def halves(kernel_XV: Float[np.ndarray, "X V"]) -> Float[np.ndarray, "panels X 64"]:

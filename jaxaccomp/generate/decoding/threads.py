@@ -2,27 +2,41 @@
 
 import functools
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
 def count() -> int:
-    """How many there are."""
+    """How many there are, the one that asks included."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> None:
-    """Calls `task` with each of the arguments, and waits for all; never from within a task."""
-    if len(arguments) == 1:
-        task(*arguments[0])
-        return
-    for done in start(task, arguments):
-        done.result()
+    """Calls `task` with each of the arguments, here and in other threads, and waits for all."""
+    waiting = deque(arguments)
+
+    def work() -> None:
+        while waiting:
+            try:
+                each = waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            task(*each)
+
+    helpers = min(len(arguments), count()) - 1
+    helping = [_pool(os.getpid()).submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        for done in helping:
+            if not done.cancel():  # one that has not begun finds nothing left
+                done.result()
 
 
 def start(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Future]:
-    """`share`, without waiting."""
+    """Calls `task` with each of the arguments in other threads, without waiting."""
     return [_pool(os.getpid()).submit(task, *each) for each in arguments]
 
 

@@ -21,6 +21,9 @@ LANES = 16
 PANEL = 4 * LANES
 """Columns of weights that lie side by side."""
 
+_FEW = 2
+"""Rows whose sums over even and odd inputs fit in the registers together."""
+
 _FLOAT, _INT, _WORD = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 _VECTOR, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
 
@@ -186,16 +189,32 @@ class _Code:
             result.add_incoming(value, last)
         return results
 
-    def product(self, sums: list[Any], weights: Any, x: Any, stride: Any, count: Any, every: Any) -> list[Any]:
-        """Adds the products of `count` inputs of each row, one of `every`, to four sums a row, input by input."""
-        rows = len(sums) // 4
+    def product(
+        self, sums: list[Any], weights: Sequence[Any], x: Any, stride: Any, count: Any, every: Any
+    ) -> list[Any]:
+        """Adds products of inputs of each row to four sums a row, input by input.
+
+        Args:
+            sums: those of all rows, once for each of the weights.
+            weights: one place, or two: that of the first inputs and that of the ones beside them.
+            x: the first input.
+            stride: from row to row.
+            count: how many inputs for each of the weights.
+            every: how far they lie apart.
+        """
+        rows = len(sums) // (4 * len(weights))
         xs = [self.row(x, stride, m) for m in range(rows)]
 
         def body(k: Any, sums: list[Any]) -> list[Any]:
-            columns = [self.load(self.row(weights, k, PANEL), LANES * q) for q in range(4)]
-            place = self.builder.mul(k, every)
-            inputs = [self.everywhere(self.builder.load(self.at(row, place), align=4)) for row in xs]
-            return [self.fma(inputs[m], columns[q], sums[4 * m + q]) for m in range(rows) for q in range(4)]
+            place, added = self.builder.mul(k, every), []
+            for beside, of in enumerate(weights):
+                columns = [self.load(self.row(of, k, PANEL), LANES * q) for q in range(4)]
+                inputs = [
+                    self.everywhere(self.builder.load(self.at(self.at(row, place), beside), align=4)) for row in xs
+                ]
+                own = sums[4 * rows * beside :]
+                added += [self.fma(inputs[m], columns[q], own[4 * m + q]) for m in range(rows) for q in range(4)]
+            return added
 
         return self.loop(count, sums, body)
 
@@ -221,20 +240,31 @@ def _block(rows: int) -> Callable:
     """
 
     def write(code, weights, x, x_stride, x_count, y, y_stride, y_count, every, base, base_stride, out, out_stride):
-        b, halves = code.builder, []
+        b, none = code.builder, [code.constant(0.0)] * (4 * rows)
         weights, x, y, base, out = map(code.pointer, (weights, x, y, base, out))
-        for half in range(2):
-            sums = [code.constant(0.0)] * (4 * rows)
-            for z, stride, count in ((x, x_stride, x_count), (y, y_stride, y_count)):
-                some = b.sdiv(count, every)
-                if half:
-                    some = b.mul(some, b.sub(every, ir.Constant(_INT, 1)))
-                sums = code.product(sums, weights, code.at(z, half), stride, some, every)
-                weights = code.row(weights, some, PANEL)
-            halves.append(sums)
-        for n, (even, odd) in enumerate(zip(*halves, strict=True)):
+        with_odd = b.sub(every, ir.Constant(_INT, 1))
+        inputs = [
+            (z, stride, b.sdiv(count, every)) for z, stride, count in ((x, x_stride, x_count), (y, y_stride, y_count))
+        ]
+        odd_weights = code.row(weights, b.add(inputs[0][2], inputs[1][2]), PANEL)
+        even, odd = none, none
+        if rows <= _FEW:  # both at once: a processor waits for a sum before it adds to it, but not for another one
+            for z, stride, count in inputs:
+                pairs = b.mul(count, with_odd)
+                both = code.product(even + odd, (weights, odd_weights), z, stride, pairs, every)
+                even, odd = both[: 4 * rows], both[4 * rows :]
+                even = code.product(even, (weights,), z, stride, b.sub(count, pairs), every)
+                weights, odd_weights = (code.row(place, count, PANEL) for place in (weights, odd_weights))
+        else:
+            for z, stride, count in inputs:
+                even = code.product(even, (weights,), z, stride, count, every)
+                weights = code.row(weights, count, PANEL)
+            for z, stride, count in inputs:
+                odd = code.product(odd, (weights,), code.at(z, 1), stride, b.mul(count, with_odd), every)
+                weights = code.row(weights, count, PANEL)
+        for n, halves in enumerate(zip(even, odd, strict=True)):
             added = code.load(code.row(base, base_stride, n // 4), LANES * (n % 4))
-            code.store(b.fadd(added, b.fadd(even, odd)), code.row(out, out_stride, n // 4), LANES * (n % 4))
+            code.store(b.fadd(added, b.fadd(*halves)), code.row(out, out_stride, n // 4), LANES * (n % 4))
 
     return _intrinsic(write)
 

@@ -19,7 +19,7 @@ def fresh_sizes():
 
 
 @pytest.mark.parametrize(
-    ("threads", "expected"), [("1", (16, 32, 64)), ("2", (16, 32, 64)), ("3", (64,)), ("96", (64,))]
+    ("threads", "expected"), [("1", (8, 16, 32, 64)), ("2", (8, 16, 32, 64)), ("3", (64,)), ("96", (64,))]
 )
 def test_a_cpu_of_many_cores_has_one_size(monkeypatch, fresh_sizes, threads, expected):
     monkeypatch.setenv("NPROC", threads)
@@ -72,14 +72,14 @@ from jaxaccomp.generate import sampler
 from jaxaccomp.generate.decoding import blocks
 from jaxaccomp.models import musicvae
 
-assert blocks.sizes() == (16, 32, 64), blocks.sizes()
+assert blocks.sizes() == (8, 16, 32, 64), blocks.sizes()
 generator = np.random.default_rng(0)
 for inner, outer in ((24, 96), (48, 96), (256, 1024), (512, 1024), (256, 90), (256, 512), (1024, 512)):
     rows = generator.standard_normal((64, inner)).astype(np.float32)
     kernel = generator.standard_normal((inner, outer)).astype(np.float32)
     product = blocks.jit(lambda rows, kernel: jax.numpy.tanh(rows @ kernel))
     large = np.asarray(product(rows, kernel))
-    for start, stop in ((0, 16), (5, 21), (48, 64), (0, 32), (31, 63)):
+    for start, stop in ((0, 8), (3, 11), (0, 16), (5, 21), (48, 64), (0, 32), (31, 63)):
         assert np.array_equal(product(rows[start:stop], kernel), large[start:stop]), (inner, outer, start, stop)
 
 config = PRESETS["trio-small"]
@@ -94,7 +94,7 @@ def encoded(rows):
 
 model = sampler.Sampler(config, params)
 tokens, posterior = np.asarray(model(z_BZ, keys_B, 1.0)), encoded(slice(0, 33))  # a block of 64
-for rows in (slice(0, 1), slice(1, 17), slice(2, 20)):  # blocks of 16, 16 and 32
+for rows in (slice(0, 1), slice(1, 17), slice(2, 20)):  # blocks of 8, 16 and 32
     # The first two: all bars at once, instead of one after the other.
     assert np.array_equal(model(z_BZ[rows], keys_B[rows], 1.0), tokens[rows]), rows
     part = encoded(rows)
