@@ -355,14 +355,14 @@ class _Queue:
         self.windows -= size
         return batch
 
-    def _take(self, room: int) -> tuple[PendingTake, np.ndarray, range]:
+    def _take(self, space: int) -> tuple[PendingTake, np.ndarray, range]:
         """Windows at the head with all of their attempts, or some attempts at one where there is no room for more."""
         take, windows, attempts = self._entries.popleft()
-        whole = room // len(attempts)
+        whole = space // len(attempts)
         now, rest = windows[: max(whole, 1)], windows[max(whole, 1) :]
         if len(rest):
             self._entries.appendleft((take, rest, attempts))
         if not whole:
-            self._entries.appendleft((take, now, attempts[room:]))
-            attempts = attempts[:room]
+            self._entries.appendleft((take, now, attempts[space:]))
+            attempts = attempts[:space]
         return take, now, attempts

@@ -82,7 +82,7 @@ class NarrowEncoder:
         below: list[np.ndarray | None] = [None] * len(pieces)
         for layer in layers:
             kept = 2 if layer is layers[-1] else steps
-            above = [layer[0].room(kept, piece.shape[1], len(layer)) for piece in pieces]
+            above = [layer[0].new_outputs(kept, piece.shape[1], len(layer)) for piece in pieces]
             tasks = [(direction, *rows) for rows in zip(pieces, below, above, strict=True) for direction in layer]
             threads.share(lambda direction, *rows: direction(*rows), tasks)
             below = above

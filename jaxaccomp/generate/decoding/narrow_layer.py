@@ -67,7 +67,7 @@ class NarrowLayer:
             *self._initial,
         )
 
-    def room(self, steps: int, rows: int, directions: int = 1) -> Float[np.ndarray, "M R X"]:
+    def new_outputs(self, steps: int, rows: int, directions: int = 1) -> Float[np.ndarray, "M R X"]:
         """Where the outputs of some steps go, side by side those of all directions."""
         return np.empty((steps, rows, directions * self.width + _APART), np.float32)
 
@@ -84,7 +84,7 @@ class NarrowLayer:
             rows_LRP: numbers of the kernel's rows that are added up for the tokens of a step; one past the last token's
                 is a row of zeros.
             below_LRY: outputs of the layer below; None where there is none.
-            above_MRX: from `room`; step t goes to t modulo M, of which 2 are enough where nothing reads all.
+            above_MRX: from `new_outputs`; step t goes to t modulo M, of which 2 are enough where nothing reads all.
             z_RZ: of which the initial state is made.
         """
         rows, stride = above_MRX.shape[1:]

@@ -100,7 +100,7 @@ class Conductor:
         z_BZ, below_SBX = _own(np.ascontiguousarray(z_BZ, np.float32)), None
         zeros_SB1 = np.zeros((BARS, len(z_BZ), 1), np.int32)
         for layer in self._layers:
-            above_SBX = layer.room(BARS, len(z_BZ))
+            above_SBX = layer.new_outputs(BARS, len(z_BZ))
             layer(zeros_SB1, below_SBX, above_SBX, z_BZ)
             below_SBX = above_SBX
         return above_SBX

@@ -27,9 +27,9 @@ def dense(kernel_XV: Float[np.ndarray, "X V"]) -> Float[np.ndarray, "panels X 64
 
 def on_lines(array: np.ndarray) -> np.ndarray:
     """A copy that begins where a line of the cache does, so that no vector of it lies in two."""
-    room = np.empty(array.nbytes + _LINE, np.uint8)
-    first = -room.ctypes.data % _LINE
-    copy = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    memory = np.empty(array.nbytes + _LINE, np.uint8)
+    first = -memory.ctypes.data % _LINE
+    copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
 
