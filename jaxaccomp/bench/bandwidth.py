@@ -26,16 +26,16 @@ _LEAST_BYTES = 2**28
 
 
 def memory_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5, patience_s: float = 0.0) -> float:
-    """Median bandwidth of reading from memory, in GB/s: of all cores, or of one device."""
+    """Bandwidth of reading from memory, in GB/s, of all cores or of one device: the fastest of several readings."""
     size_bytes = size_bytes or READ_BYTES.get(jax.default_backend(), 2**28)
     if jax.default_backend() == "cpu":
         return _cores_gb_per_s(size_bytes // _cores(), passes=1, repeats=repeats, patience_s=patience_s)
     source, add = jnp.zeros(size_bytes // 4, jnp.float32), jax.jit(jnp.sum)
-    return source.nbytes / measure(lambda: add(source), repeats=repeats, patience_s=patience_s).median_s / 1e9
+    return source.nbytes / measure(lambda: add(source), repeats=repeats, patience_s=patience_s).fastest_s / 1e9
 
 
 def cache_gb_per_s(*, repeats: int = 5, patience_s: float = 0.0) -> float:
-    """Median bandwidth of all cores reading from caches of their own, in GB/s; the memory's on accelerators."""
+    """Bandwidth of all cores reading from caches of their own, in GB/s, likewise; the memory's on accelerators."""
     if jax.default_backend() != "cpu":
         return memory_gb_per_s(repeats=repeats, patience_s=patience_s)
     passes = _LEAST_BYTES // _CACHED_BYTES
@@ -50,7 +50,7 @@ def _cores_gb_per_s(size_bytes: int, passes: int, repeats: int, patience_s: floa
             repeats=repeats,
             patience_s=patience_s,
         )
-    return passes * sum(array.nbytes for array in arrays) / timing.median_s / 1e9
+    return passes * sum(array.nbytes for array in arrays) / timing.fastest_s / 1e9
 
 
 def _cores() -> int:

@@ -36,6 +36,11 @@ class Timing:
         return statistics.median(self.seconds)
 
     @property
+    def fastest_s(self) -> float:
+        """Shortest of the repeats, in seconds: for what a machine can do at most."""
+        return min(self.seconds)
+
+    @property
     def compile_s(self) -> float:
         """What the first call took longer than the median, in seconds."""
         return max(0.0, self.first_s - self.median_s)
