@@ -1,8 +1,7 @@
 """Encoders ready to read tokens: MusicVAE's own, which hears three parts, and the surrogate, which hears the melody.
 
 A row's posterior does not depend on the rows beside it. Narrow models' layers run as machine code of this program's own
-on a CPU, see `narrow_encoder`, and so do a wide MusicVAE's where vectors are long; all else, and the heads, in XLA. (A
-wide surrogate stays there, since its numbers would be others by rounding, and with them a token now and then.)
+on a CPU, see `narrow_encoder`, and so do wide ones where vectors are long; all else, and the heads, in XLA.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +29,6 @@ class TokenEncoder:
         parts: Sequence[str],
         posterior: Callable,
         fallback: Callable,
-        *,
-        even_wide: bool = False,
     ):
         """Takes its pieces.
 
@@ -41,11 +38,10 @@ class TokenEncoder:
             parts: whose tokens it reads.
             posterior: the heads, of parameters and rows, made by `blocks.jit`.
             fallback: all of it in XLA, of rows of tokens.
-            even_wide: see `narrow_encoder.fits`.
         """
         self._heads = {name: heads[name] for name in ("mean", "scale") if name in heads}
         self._posterior, self._fallback = posterior, fallback
-        fits = narrow_encoder.fits(layers, even_wide)
+        fits = narrow_encoder.fits(layers)
         self._narrow = narrow_encoder.NarrowEncoder(layers, parts) if fits else None
 
     @property
@@ -77,7 +73,7 @@ def of_trio(params: Params) -> TokenEncoder:
     def fallback(tokens_BLP: Any) -> Posterior:
         return blocks.in_blocks(lambda rows_BLP: _encode_trio(params, rows_BLP), tokens_BLP, sizes=blocks.whole())
 
-    return TokenEncoder(layers, params, PARTS, _trio_posterior, fallback, even_wide=True)
+    return TokenEncoder(layers, params, PARTS, _trio_posterior, fallback)
 
 
 def of_melody(params: Params) -> TokenEncoder:

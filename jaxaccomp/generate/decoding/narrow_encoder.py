@@ -25,17 +25,16 @@ _WIDE_TASK_ROWS = 64
 """The same of wide layers, whose weights come from memory for each task anew."""
 
 
-def fits(layers: Sequence[Mapping[str, Any]], even_wide: bool = False) -> bool:
+def fits(layers: Sequence[Mapping[str, Any]]) -> bool:
     """Whether this process can run an encoder, and gains by it.
 
     Args:
         layers: each with a `forward` and a `backward` layer, as loaded.
-        even_wide: whether wide layers may be taken, too, whose numbers differ from XLA's by rounding.
     """
     leaves = jax.tree.leaves(list(layers))
     if not native.is_available() or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return False
-    fast = not _are_wide(layers) or (even_wide and native.has_long_vectors())
+    fast = not _are_wide(layers) or native.has_long_vectors()
     return fast and all(leaf.dtype == np.float32 for leaf in leaves)
 
 
