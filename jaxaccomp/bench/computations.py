@@ -101,24 +101,24 @@ class Workbench:
         return [*band, self._accompany(), *(self._naive() if with_naive else ()), *self._cudnn()]
 
     def _encode(self) -> Computation:
-        narrow = encoder.of_trio(self.params["musicvae"])
+        reader = encoder.of_trio(self.params["musicvae"])
         encode = jax.jit(partial(musicvae.encode, dtype=self._dtype))
         return Computation(
             name="encode",
             flops=operations.encode_flops(self.config.musicvae),
             streamed_bytes=operations.encode_bytes(self.config.musicvae, self._width),
-            start=self._reading(narrow, _windows) or self._calling(encode, "musicvae", _windows),
+            start=self._reading(reader, _windows) or self._calling(encode, "musicvae", _windows),
         )
 
     def _guess(self) -> Computation:
-        narrow = encoder.of_melody(self.params["surrogate"])
+        reader = encoder.of_melody(self.params["surrogate"])
         guess = partial(surrogate.encode, dtype=self._dtype)
         in_columns = lstm_scan.in_columns(max(self._surrogate.sizes), self._dtype)
         return Computation(
             name="surrogate",
             flops=operations.surrogate_flops(self._surrogate),
             streamed_bytes=operations.surrogate_bytes(self._surrogate, self._width),
-            start=self._reading(narrow, _melodies)
+            start=self._reading(reader, _melodies)
             or self._calling((jax.jit if in_columns else blocks.jit)(guess), "surrogate", _melodies),
         )
 

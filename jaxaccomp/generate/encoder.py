@@ -1,7 +1,7 @@
 """Encoders ready to read tokens: MusicVAE's own, which hears three parts, and the surrogate, which hears the melody.
 
 A row's posterior does not depend on the rows beside it. Narrow models' layers run as machine code of this program's own
-on a CPU, see `narrow_encoder`, and so do wide ones where vectors are long; all else, and the heads, in XLA.
+on a CPU, see `native_encoder`, and so do wide ones where vectors are long; all else, and the heads, in XLA.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxaccomp.arrays import PARTS
-from jaxaccomp.generate.decoding import blocks, narrow_encoder
+from jaxaccomp.generate.decoding import blocks, native_encoder
 from jaxaccomp.models import lstm_scan, musicvae, surrogate
 from jaxaccomp.models.musicvae import Posterior
 
@@ -41,18 +41,18 @@ class TokenEncoder:
         """
         self._heads = {name: heads[name] for name in ("mean", "scale") if name in heads}
         self._posterior, self._fallback = posterior, fallback
-        fits = narrow_encoder.fits(layers)
-        self._narrow = narrow_encoder.NarrowEncoder(layers, parts) if fits else None
+        fits = native_encoder.fits(layers)
+        self._native = native_encoder.NativeEncoder(layers, parts) if fits else None
 
     @property
     def is_native(self) -> bool:
         """Whether its layers run as machine code of this program's own."""
-        return self._narrow is not None
+        return self._native is not None
 
     def compile(self) -> None:
         """Compiles machine code, or fetches it; asks JAX for nothing, so any thread may."""
-        if self._narrow is not None:
-            self._narrow.compile()
+        if self._native is not None:
+            self._native.compile()
 
     def __call__(self, tokens: Int[np.ndarray, "B L *P"]) -> Posterior:
         """Mean and standard deviation of each row's latent; in XLA, without waiting for the device.
@@ -60,9 +60,9 @@ class TokenEncoder:
         Args:
             tokens: of the melody alone [B, L], or of all parts [B, L, P].
         """
-        if self._narrow is None:
+        if self._native is None:
             return self._fallback(tokens)
-        e_BX = self._narrow(np.asarray(tokens).reshape(*tokens.shape[:2], -1))
+        e_BX = self._native(np.asarray(tokens).reshape(*tokens.shape[:2], -1))
         return Posterior(*blocks.in_blocks(lambda e_BX: self._posterior(self._heads, e_BX), e_BX))
 
 

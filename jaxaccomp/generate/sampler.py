@@ -70,7 +70,7 @@ class Sampler:
             conductor = jax.tree.map(lambda leaf: leaf.astype(self._dtype) if leaf.ndim == 2 else leaf, conductor)
         self._conductor = self._place(conductor)
         self._decoders: dict[str, Any] = {}
-        self._native = native.NarrowDecoders(params)
+        self._native = native.NativeDecoders(params)
 
     def compile(self) -> None:
         """Compiles machine code, or fetches it, if it has any; asks JAX for nothing, so any thread may."""

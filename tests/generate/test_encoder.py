@@ -66,8 +66,8 @@ def test_equal_melodies_are_read_once_and_told_to_each(shipped, melody_NL, monke
     rows_B = np.array([0, 2, 0, 1, 2, 2])
     expected = encode(melody_NL[:3])
     asked = []
-    read = encode._encode._narrow._read
-    monkeypatch.setattr(encode._encode._narrow, "_read", lambda rows_BLP: asked.append(len(rows_BLP)) or read(rows_BLP))
+    read = encode._encode._native._read
+    monkeypatch.setattr(encode._encode._native, "_read", lambda rows_BLP: asked.append(len(rows_BLP)) or read(rows_BLP))
     for here, there in zip(encode(melody_NL[rows_B]), expected, strict=True):
         np.testing.assert_array_equal(here, np.asarray(there)[rows_B])
     assert asked == [3]

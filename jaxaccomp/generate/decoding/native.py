@@ -20,7 +20,7 @@ from jaxaccomp import runtime
 from jaxaccomp.arrays import BAND, BARS, PARTS, STEPS, STEPS_PER_BAR, VOCABULARY
 from jaxaccomp.config import MusicVAEConfig
 from jaxaccomp.generate.decoding import bar_parallel, kernels, packing, threads, vectors
-from jaxaccomp.generate.decoding.narrow_layer import NarrowLayer
+from jaxaccomp.generate.decoding.native_layer import NativeLayer
 from jaxaccomp.models import lstm_scan, musicvae
 
 _BLOCK = 128
@@ -86,7 +86,7 @@ class Conductor:
         }
         layers[0]["kernel"] = layers[0]["kernel"][-units[0] :]  # its input is zero
         self._layers = [
-            NarrowLayer(
+            NativeLayer(
                 layer,
                 units[n - 1 : n],
                 initial={name: leaves[n] for name, leaves in initial.items()},
@@ -155,7 +155,7 @@ class Decoder:
         )
 
 
-class NarrowDecoders:
+class NativeDecoders:
     """A MusicVAE's decoding half; each piece is packed when it is first asked for."""
 
     def __init__(self, params: Mapping[str, Any]):

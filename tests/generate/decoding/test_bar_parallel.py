@@ -22,7 +22,7 @@ def tiny():
 
 @pytest.fixture(autouse=True)
 def without_machine_code(monkeypatch):
-    """Leaves narrow models to XLA, too."""
+    """Leaves all to XLA."""
     monkeypatch.setattr(native, "is_available", lambda: False)
 
 

@@ -38,7 +38,7 @@ def test_tokens_are_xlas(model, monkeypatch):
 
 def test_what_is_compiled_aside_is_all_that_decoding_takes(model):
     decode, z_BZ, keys_B = model
-    native.NarrowDecoders(decode._params).compile(z_BZ.shape[1])
+    native.NativeDecoders(decode._params).compile(z_BZ.shape[1])
     before = [len(loop.signatures) for loop in (kernels.scan, kernels.decode)]
     assert all(before)
     biases = {part: jax.numpy.zeros((21, STEPS, VOCABULARY[part])) for part in PARTS}

@@ -19,7 +19,7 @@ other's place in the cache."""
 _NOTHING = np.zeros((1, 1), np.float32)
 
 
-class NarrowLayer:
+class NativeLayer:
     """A layer that reads tokens, or the layer below.
 
     Attributes:

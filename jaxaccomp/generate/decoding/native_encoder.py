@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from jaxaccomp.arrays import VOCABULARY
 from jaxaccomp.generate.decoding import native, threads
-from jaxaccomp.generate.decoding.narrow_layer import NarrowLayer
+from jaxaccomp.generate.decoding.native_layer import NativeLayer
 from jaxaccomp.models import lstm_scan
 
 _SIDES = ("forward", "backward")
@@ -42,7 +42,7 @@ def _are_wide(layers: Sequence[Mapping[str, Any]]) -> bool:
     return max(len(layer[side]["bias"]) // 4 for layer in layers for side in _SIDES) >= lstm_scan.WIDE
 
 
-class NarrowEncoder:
+class NativeEncoder:
     """An encoder's layers, packed when they are first asked for."""
 
     def __init__(self, layers: Sequence[Mapping[str, Any]], parts: Sequence[str]):
@@ -55,7 +55,7 @@ class NarrowEncoder:
         self._layers = layers
         self._task_rows = _WIDE_TASK_ROWS if _are_wide(layers) else _TASK_ROWS
         self._sizes = np.array([VOCABULARY[part] for part in parts], np.int32)
-        self._packed: list[list[NarrowLayer]] | None = None
+        self._packed: list[list[NativeLayer]] | None = None
 
     def compile(self) -> None:
         """Compiles everything, or fetches it, by reading a row; asks JAX for nothing, so any thread may."""
@@ -89,11 +89,11 @@ class NarrowEncoder:
         ends = [(h_MRX[(steps - 1) % 2, :, :units], h_MRX[0, :, width : width + units]) for h_MRX in above]
         return np.concatenate([np.concatenate(both, axis=-1) for both in ends])
 
-    def _directions(self) -> list[list[NarrowLayer]]:
+    def _directions(self) -> list[list[NativeLayer]]:
         if self._packed is None:
             packed, below = [], ()
             for layer in self._layers:
-                packed.append([NarrowLayer(layer[side], below, is_backward=side == "backward") for side in _SIDES])
+                packed.append([NativeLayer(layer[side], below, is_backward=side == "backward") for side in _SIDES])
                 below = (packed[-1][0].units,) * 2
             self._packed = packed
         return self._packed

@@ -6,7 +6,7 @@ import pytest
 
 from jaxaccomp.arrays import NO_TOKEN, PARTS, VOCABULARY
 from jaxaccomp.config import PRESETS, SurrogateConfig
-from jaxaccomp.generate.decoding import blocks, kernels, narrow_encoder, narrow_layer, native
+from jaxaccomp.generate.decoding import blocks, kernels, native, native_encoder, native_layer
 from jaxaccomp.models import lstm, lstm_scan, surrogate
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="a CPU with fused multiplication is wanted")
@@ -50,8 +50,8 @@ def by_xla(layers, tokens_BLP):
 @pytest.mark.parametrize("parts", [PARTS[:1], PARTS])
 def test_what_the_heads_read_is_xlas_for_sizes_that_fill_no_vector(sizes, parts):
     layers, tokens_BLP = (layers_of if len(parts) == 1 else trio_layers)(*sizes), tokens_of(*parts)
-    assert narrow_encoder.fits(layers)
-    found = narrow_encoder.NarrowEncoder(layers, parts)(tokens_BLP)
+    assert native_encoder.fits(layers)
+    found = native_encoder.NativeEncoder(layers, parts)(tokens_BLP)
     assert np.abs(found).max() > 0.1
     np.testing.assert_allclose(found, by_xla(layers, tokens_BLP), rtol=1e-5, atol=2e-6)
 
@@ -59,38 +59,38 @@ def test_what_the_heads_read_is_xlas_for_sizes_that_fill_no_vector(sizes, parts)
 @pytest.mark.parametrize("steps", [1, 2])
 def test_few_steps_are_read_like_many(steps):
     layers, tokens_BLP = layers_of(20, 34), tokens_of("melody")[:, :steps]
-    found = narrow_encoder.NarrowEncoder(layers, PARTS[:1])(tokens_BLP)
+    found = native_encoder.NativeEncoder(layers, PARTS[:1])(tokens_BLP)
     np.testing.assert_allclose(found, by_xla(layers, tokens_BLP), rtol=1e-5, atol=2e-6)
 
 
 def test_a_row_does_not_depend_on_the_batch_nor_on_threads(monkeypatch):
-    encode, tokens_BLP = narrow_encoder.NarrowEncoder(trio_layers(20, 34), PARTS), tokens_of(*PARTS)
+    encode, tokens_BLP = native_encoder.NativeEncoder(trio_layers(20, 34), PARTS), tokens_of(*PARTS)
     everything = encode(tokens_BLP)
     for rows in (slice(0, 1), slice(3, 5), slice(2, 9), slice(0, 8), slice(1, 26), slice(49, 50)):
         np.testing.assert_array_equal(encode(tokens_BLP[rows]), everything[rows])
-    monkeypatch.setattr(narrow_encoder, "_TASK_ROWS", 3)
-    monkeypatch.setattr(narrow_layer, "GATES_ROWS", 7)
+    monkeypatch.setattr(native_encoder, "_TASK_ROWS", 3)
+    monkeypatch.setattr(native_layer, "GATES_ROWS", 7)
     np.testing.assert_array_equal(encode(tokens_BLP), everything)
 
 
 def test_wide_layers_are_read_in_larger_pieces_with_the_same_numbers(monkeypatch):
     layers, tokens_BLP = trio_layers(20, 34), tokens_of(*PARTS)
-    expected = narrow_encoder.NarrowEncoder(layers, PARTS)(tokens_BLP)
+    expected = native_encoder.NativeEncoder(layers, PARTS)(tokens_BLP)
     monkeypatch.setattr(lstm_scan, "WIDE", 16)
-    wide, pieces = narrow_encoder.NarrowEncoder(layers, PARTS), []
+    wide, pieces = native_encoder.NativeEncoder(layers, PARTS), []
     monkeypatch.setattr(wide, "_read", lambda rows, read=wide._read: pieces.append(len(rows)) or read(rows))
-    monkeypatch.setattr(narrow_encoder.threads, "count", lambda: 1)
+    monkeypatch.setattr(native_encoder.threads, "count", lambda: 1)
     np.testing.assert_array_equal(wide(np.tile(tokens_BLP, (2, 1, 1)))[-len(expected) :], expected)
-    assert max(pieces) == narrow_encoder._WIDE_TASK_ROWS
+    assert max(pieces) == native_encoder._WIDE_TASK_ROWS
     assert wide._directions()[0][0].units >= lstm_scan.WIDE
 
 
 def test_what_is_compiled_ahead_is_all_that_reading_takes():
-    encode, tokens_BLP = narrow_encoder.NarrowEncoder(layers_of(8, 8), PARTS[:1]), tokens_of("melody")
+    encode, tokens_BLP = native_encoder.NativeEncoder(layers_of(8, 8), PARTS[:1]), tokens_of("melody")
     encode.compile()
     before = len(kernels.scan.signatures)
     assert before
-    narrow_encoder.NarrowEncoder(trio_layers(20, 34), PARTS)(tokens_of(*PARTS))
+    native_encoder.NativeEncoder(trio_layers(20, 34), PARTS)(tokens_of(*PARTS))
     encode(tokens_BLP[:1])
     assert len(kernels.scan.signatures) == before
 
@@ -98,10 +98,10 @@ def test_what_is_compiled_ahead_is_all_that_reading_takes():
 def test_what_it_does_not_fit_is_left_to_xla(monkeypatch):
     wide = PRESETS["hierdec-trio_16bar"].encoder_sizes[0]
     layer = {"kernel": np.zeros((1, 4), np.float32), "bias": np.zeros(4 * wide, np.float32)}
-    assert narrow_encoder.fits([{"forward": layer, "backward": layer}]) == native.has_long_vectors()
+    assert native_encoder.fits([{"forward": layer, "backward": layer}]) == native.has_long_vectors()
     layers = layers_of(8)
-    assert narrow_encoder.fits(layers)
-    assert not narrow_encoder.fits(jax.tree.map(lambda leaf: leaf.astype("bfloat16"), layers))
-    assert jax.jit(lambda layers: np.float32(narrow_encoder.fits(layers)))(layers) == 0
+    assert native_encoder.fits(layers)
+    assert not native_encoder.fits(jax.tree.map(lambda leaf: leaf.astype("bfloat16"), layers))
+    assert jax.jit(lambda layers: np.float32(native_encoder.fits(layers)))(layers) == 0
     monkeypatch.setattr(native, "is_available", lambda: False)
-    assert not narrow_encoder.fits(layers)
+    assert not native_encoder.fits(layers)
