@@ -146,7 +146,9 @@ class EverythingConfig:
     """All of it, within a limit of time (`bench.everything`)."""
 
     out: Path = setting(Path("bench-results"), "folder for results.json and tables.md")
-    minutes: float = setting(25.0, "steps that do not end within so many minutes are left out")
+    minutes: float = setting(
+        25.0, "steps that do not end within so many minutes are left out; the same command again makes up for them"
+    )
     steps: Literal["auto", "cpu", "accelerator"] = setting(
         "auto", "those of which kind of machine; --steps accelerator --quick tries an accelerator's on a CPU"
     )
