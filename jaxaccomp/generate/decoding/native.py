@@ -31,7 +31,7 @@ _TASK_ROWS = 12
 """Rows of a part that one thread decodes at a time: two blocks of them, so few that all threads end together."""
 _WIDE_TASK_ROWS = 64
 """The same of wide models, whose weights come from memory for each task anew."""
-_WIDE_ROWS_AT_ONCE = 6
+_WIDE_ROWS_AT_ONCE = 8
 """Up to so many songs a wide model decodes all bars at once, since each step would wait for weights from memory."""
 
 

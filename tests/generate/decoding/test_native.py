@@ -64,8 +64,8 @@ def test_of_wide_models_few_rows_are_decoded_all_bars_at_once_and_the_tokens_are
     monkeypatch.setattr(lstm_scan, "WIDE", 16)
     monkeypatch.setattr(native, "has_long_vectors", lambda: True)
     wide = sampler.Sampler(narrow.config, narrow._params)
-    for rows in (1, 4, 7, 21):
-        assert wide.decodes_bars_at_once(rows) == (rows < 7)
+    for rows in (1, 4, 9, 21):
+        assert wide.decodes_bars_at_once(rows) == (rows < 9)
         few = {"drums": bias["drums"][:rows]}
         found = wide(z_BZ[:rows], keys_B[:rows], 1.0, PARTS, bias=few)
         np.testing.assert_array_equal(found, expected[:rows])
