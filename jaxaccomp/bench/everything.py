@@ -47,14 +47,14 @@ class Step(NamedTuple):
     environment: dict[str, str] = {}  # noqa: RUF012 (a tuple's default, never written to)
 
 
+_END_TO_END = "end_to_end,naive_end_to_end"
 _ON_CPU = (
-    Step("default", "--batch-size 1,2,4,8,32,64 --naive --rows {rows},end_to_end,naive_end_to_end"),
+    Step("default", f"--batch-size 1,2,4,8,32,64 --naive --rows {{rows}},{_END_TO_END}"),
     Step("start-up", "startup --repeats 3"),
-    Step("full size", f"--preset {_FULL} --batch-size 1,32 --naive --quick --rows {{rows}}"),
     Step("collection", "collection --songs 100 --loop-songs 20"),
+    Step("full size", f"--preset {_FULL} --batch-size 1,2,4,8,32,64 --naive --quick --rows {{rows}},{_END_TO_END}"),
     Step("full size, bfloat16", f"--preset {_FULL} --batch-size 32 --quick --dtype bfloat16 --rows encode,decode"),
     Step("training", "train --steps 5 --naive"),
-    Step("full size, few windows", f"--preset {_FULL} --batch-size 2,4,8 --naive --quick --rows {{rows}}"),
     Step("bfloat16", "--batch-size 1,32 --dtype bfloat16"),
 )
 _WIDE = f"--preset {_FULL} --batch-size"

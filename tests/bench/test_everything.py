@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 
@@ -67,7 +66,5 @@ def test_called_again_it_goes_on_with_what_is_missing(tmp_path, monkeypatch):
 
 def test_a_step_that_takes_too_long_is_ended_with_what_it_started(tmp_path):
     step = Step("long", "startup --repeats 1")
-    began = time.monotonic()
     found = everything._run(step, EverythingConfig(out=tmp_path), 1.5)
     assert found["failed"].startswith("was ended after 2 s")
-    assert time.monotonic() - began < 10
