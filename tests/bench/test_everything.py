@@ -53,10 +53,11 @@ def test_called_again_it_goes_on_with_what_is_missing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(everything, "_run", run)
     monkeypatch.setattr(everything, "table", lambda results: "")
-    monkeypatch.setattr(everything, "_ON_CPU", everything._ON_CPU[:3])
+    steps = (Step("default", ""), Step("start-up", "startup"), Step("full size", ""))
+    monkeypatch.setattr(everything, "_ON_CPU", steps)
     everything.measure(EverythingConfig(out=tmp_path, steps="cpu"))
     assert ran == ["default", "start-up", "full size"]
-    monkeypatch.setattr(everything, "_ON_CPU", (*everything._ON_CPU, Step("collection", "collection")))
+    monkeypatch.setattr(everything, "_ON_CPU", (*steps, Step("collection", "collection")))
     again = everything.measure(EverythingConfig(out=tmp_path, steps="cpu"))
     assert ran[3:] == ["collection", "start-up"]  # what failed comes last
     assert all("results" in step for step in again["steps"].values())
