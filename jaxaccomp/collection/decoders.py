@@ -19,9 +19,9 @@ from jaxaccomp.generate.scoring import Scores, TakeScorer
 
 MANY_SONGS = 200
 """From here on a collection's run makes up for the seconds that more devices take to start."""
-_AT_A_TIME = 2
+_AT_A_TIME = 3
 """Batches that a CPU works on where `decoding.native` decodes: what of one is not shared out among the cores, such as
-drawing its latents, goes on beside the decoding of the other."""
+drawing its latents, goes on beside the decoding of the others."""
 
 
 @dataclass(frozen=True)

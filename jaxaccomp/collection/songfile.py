@@ -18,7 +18,7 @@ from jaxaccomp.collection.manifest import FAILED, SKIPPED
 from jaxaccomp.errors import MelodyError, MidiError
 from jaxaccomp.generate.options import PlayOptions
 from jaxaccomp.generate.song import Song, finish, prepare, take_path
-from jaxaccomp.music import melody, midi
+from jaxaccomp.music import interpreter, melody, midi
 from jaxaccomp.music.grid import Grid
 
 DISK_FULL = "disk-full"
@@ -40,6 +40,7 @@ class SongSettings:
         share: (index, count): the share of the collection that is done here.
         strict: whether damaged files are refused.
         variation: number of the take that is made.
+        are_many: whether there are so many songs that compiling what reads them pays from the first one on.
     """
 
     out: Path
@@ -48,6 +49,7 @@ class SongSettings:
     share: tuple[int, int] = (0, 1)
     strict: bool = False
     variation: int = 0
+    are_many: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ def read(path: str, name: str, settings: SongSettings, known: str | None) -> Rea
     """
     start_s = time.perf_counter()
     digest = None
+    if settings.are_many:
+        interpreter.use_machine_code()
     try:
         data = _bytes(path)
         digest = hashlib.sha256(data).hexdigest()

@@ -83,3 +83,11 @@ def test_an_output_folder_without_permission_costs_that_song(heard, settings):
     (settings.out / "b").write_text("a file where a folder should be")
     result = _write(heard, ["a.mid", "b/c.mid"], settings)
     assert [verdict and verdict.code for verdict in result.verdicts] == [None, "unwritable"]
+
+
+def test_of_many_songs_the_first_one_is_read_by_machine_code_already(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(songfile.interpreter, "use_machine_code", lambda: asked.append(None))
+    for are_many in (False, True):
+        songfile.read(str(tmp_path / "none.mid"), "a", SongSettings(tmp_path, tmp_path, are_many=are_many), None)
+        assert len(asked) == are_many
