@@ -5,8 +5,10 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from jaxaccomp import files
+from jaxaccomp import files, locks
+from jaxaccomp.errors import JaxAccompError
 
 _deciding = threading.Lock()
 
@@ -29,11 +31,26 @@ def compiled(function: Callable) -> Callable:
     with _deciding:  # numba asks for the folder now, and other packages' loops are to find theirs
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)  # ty: ignore[missing-attribute]
         try:
-            return numba.njit(cache=True, nogil=True)(function)
+            return _saved_by_one(numba.njit(cache=True, nogil=True)(function), folder)
         except RuntimeError:  # it cannot be written
             return numba.njit(nogil=True)(function)
         finally:
             numba.config.CACHE_DIR = before  # ty: ignore[missing-attribute]
+
+
+def _saved_by_one(compiled: Any, folder: Path) -> Any:
+    """Lets one process at a time save there.
+
+    Two that have compiled a function for different types could else take the same file for both, and load each other's.
+    """
+    save = compiled._cache.save_overload
+
+    def save_alone(signature: Any, data: Any) -> None:
+        with locks.locked(folder, JaxAccompError, wait=True):
+            save(signature, data)
+
+    compiled._cache.save_overload = save_alone
+    return compiled
 
 
 def _folder() -> Path | None:

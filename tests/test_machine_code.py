@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxaccomp import files
+from jaxaccomp import files, locks, machine_code
+from jaxaccomp.errors import JaxAccompError
 
 PROGRAM = """
 import sys
@@ -70,3 +71,25 @@ def test_turned_off_nothing_is_kept(package, tmp_path):
 def test_a_folder_that_cannot_be_made_is_no_error(package, tmp_path):
     (tmp_path / "file").touch()
     assert _run(package, **{files.COMPILATION_CACHE: str(tmp_path / "file" / "below")}) == ["42", "0"]
+
+
+def test_one_process_saves_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    refused = []
+
+    def save(self, key, data):
+        with (
+            pytest.raises(JaxAccompError, match="another run is writing there"),
+            locks.locked(tmp_path, JaxAccompError),
+        ):
+            pass
+        refused.append(key)
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", save)
+
+    def double(x):
+        return 2 * x
+
+    assert machine_code.compiled(double)(21) == 42
+    assert refused
+    assert not (tmp_path / ".lock").exists()

@@ -74,7 +74,7 @@ def _features() -> frozenset[str]:
 
 
 class Conductor:
-    """A conductor, likewise."""
+    """A conductor, its weights in the order in which they are read."""
 
     def __init__(self, conductor: Mapping[str, Any]):
         """Takes a MusicVAE's `conductor`."""
