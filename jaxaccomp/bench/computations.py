@@ -147,12 +147,16 @@ class Workbench:
             melody_BL = _melodies(batch)
             return lambda: np.asarray(band.play(melody_BL, hashes_B2, numbers_B).tokens_BLP)
 
+        read_by_steps = guess.streamed_bytes + decode.streamed_bytes
         return Computation(
             name="end_to_end",
             flops=guess.flops + decode.flops,
-            streamed_bytes=guess.streamed_bytes + decode.streamed_bytes,
+            streamed_bytes=read_by_steps,
             start=start,
             parts=BASS_AND_DRUMS,
+            share_read=lambda batch: (
+                (guess.streamed_bytes + decode.streamed_bytes * decode.share_read(batch)) / read_by_steps
+            ),
         )
 
     def _naive(self) -> list[Computation]:

@@ -1,9 +1,8 @@
 """The machine a benchmark runs on: what it is, and the most it can do.
 
 A figure such as "12 windows a second" says nothing about the program until it stands beside the machine's own limits.
-They are measured in the same process as the figures: here the matmul peak, which bounds computation, and in `bandwidth`
-how fast weights are read. The peak is that of square matrices, as is the custom; a library may be faster still with few
-columns, so a good program can come out a little above it.
+They are measured in the same process as the figures: here the matmul peak of XLA's square matrices, as is the custom,
+in `arithmetic` what a CPU's cores do at best, which no program exceeds, and in `bandwidth` how fast weights are read.
 """
 
 import os

@@ -17,8 +17,9 @@ SONG_WINDOWS = 6
 _QUICK_REPEATS = 3
 
 LEGEND = """
-* of peak: operations done over what the measured matmul peak would do in that time.
-* bound: the most this machine could do, limited by computing, or by reading the weights from memory or from the cache.
+* of peak: operations done over what the measured matmul peak would do in that time; that is XLA's, so that machine code
+  of our own may exceed it on a CPU.
+* bound: the most this machine could do, limited by multiply-adds, or by reading weights from memory or from the cache.
 * spread: (slowest - fastest) / median.
 * others: share of the CPUs that other processes took meanwhile.
 * cold, warm: what the first call took longer, with an empty and with a filled compilation cache.
@@ -41,7 +42,7 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
     """
     import jax
 
-    from jaxaccomp.bench import bandwidth, compilation, machine
+    from jaxaccomp.bench import arithmetic, bandwidth, compilation, machine
     from jaxaccomp.bench.computations import Workbench
 
     config = config or ModelsConfig()
@@ -56,9 +57,11 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
         workbench = Workbench(config)
         computations = _chosen(workbench.computations(config.with_naive), config.rows)
 
-        def limits() -> tuple[float, float, float]:
-            reads = bandwidth.memory_gb_per_s(**calls), bandwidth.cache_gb_per_s(**calls)
-            return machine.matmul_gflops(config.dtype, **calls), *reads
+        def limits() -> tuple[float, float, float, float]:
+            peak = machine.matmul_gflops(config.dtype, **calls)
+            is_cpu = jax.default_backend() == "cpu" and config.dtype == "float32"
+            most = max(peak, arithmetic.multiply_add_gflops(**calls)) if is_cpu else peak
+            return peak, most, bandwidth.memory_gb_per_s(**calls), bandwidth.cache_gb_per_s(**calls)
 
         first = limits()
         rows, left_out = [], _missing(config.rows, computations)
@@ -74,11 +77,12 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
         if not rows:
             raise JaxAccompError(f"nothing could be timed: {'; '.join(left_out)}")
         last = limits()
-    peak, of_memory, of_cache = map(max, first, last)  # what the machine was able to do at some time
+    peak, most, of_memory, of_cache = map(max, first, last)  # what the machine was able to do at some time
     for row in rows:
         is_cached = row["weight_bytes_per_step"] <= description["cache_bytes"]
         roof = of_cache if is_cached else of_memory
-        _judge(row, peak * config.devices, roof * config.devices, "cache" if is_cached else "memory")
+        limit = (peak * config.devices, most * config.devices, roof * config.devices)
+        _judge(row, *limit, "cache" if is_cached else "memory")
     _compare(rows)
     results = {
         "preset": config.preset,
@@ -88,6 +92,7 @@ def measure(config: ModelsConfig | None = None) -> dict[str, Any]:
         "machine": description,
         "peak_gflops": peak,
         "peak_gflops_before_and_after": [first[0], last[0]],
+        "multiply_add_gflops": most,
         "memory_gb_per_s": of_memory,
         "cache_gb_per_s": of_cache,
         "devices": config.devices,
@@ -108,7 +113,8 @@ def table(results: dict[str, Any]) -> str:
         f"{results['preset']} ({results['weights']} weights), {results['dtype']}, {results['date']}: "
         f"{about['processor']} ({about['cores']} cores), {results['devices']} × {about['device']}, "
         f"Python {about['python']}, jax {about['jax']}",
-        f"matmul peak {before:,.0f} GFLOP/s before, {after:,.0f} after; read {results['memory_gb_per_s']:.0f} GB/s "
+        f"matmul peak {before:,.0f} GFLOP/s before, {after:,.0f} after; multiply-adds alone "
+        f"{results['multiply_add_gflops']:,.0f}; read {results['memory_gb_per_s']:.0f} GB/s "
         f"from memory, {results['cache_gb_per_s']:.0f} from the cores' caches; "
         f"load {about['load_1min']} at the start",
         "",
@@ -184,11 +190,11 @@ def _compare(rows: list[dict[str, Any]]) -> None:
             row["ratio_to_naive"] = row["windows_per_s"] / other["windows_per_s"]
 
 
-def _judge(row: dict[str, Any], peak_gflops: float, gb_per_s: float, source: str) -> None:
+def _judge(row: dict[str, Any], peak_gflops: float, most_gflops: float, gb_per_s: float, source: str) -> None:
     """Adds the fraction of peak, and the most the machine could do: the lower of computing and reading weights."""
-    computing_s = row["batch"] * row["gflop_per_window"] / peak_gflops
-    reading_s = row["streamed_bytes_per_batch"] / gb_per_s / 1e9
+    operations = row["batch"] * row["gflop_per_window"]
+    computing_s, reading_s = operations / most_gflops, row["streamed_bytes_per_batch"] / gb_per_s / 1e9
     row["weights_from"] = source
-    row["fraction_of_peak"] = computing_s / row["median_s"]
+    row["fraction_of_peak"] = operations / peak_gflops / row["median_s"]
     row["roofline_windows_per_s"] = row["batch"] / max(computing_s, reading_s)
     row["bound"] = "compute" if computing_s >= reading_s else source

@@ -24,7 +24,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     roofline, throughput = figure.subplots(1, 2)
     rows = results["rows"]
     devices = results["devices"]
-    peak = results["peak_gflops"] * devices
+    peak = results["multiply_add_gflops"] * devices
     roofs = {"memory": results["memory_gb_per_s"] * devices, "cache": results["cache_gb_per_s"] * devices}
     intensities = [row["batch"] * row["gflop_per_window"] * 1e9 / row["streamed_bytes_per_batch"] for row in rows]
     for (source, bandwidth), style in zip(roofs.items(), ("-", "--"), strict=True):
@@ -45,7 +45,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
             fill = line.get_color() if source == "memory" else "none"
             roofline.loglog(*zip(*points, strict=True), "o", color=line.get_color(), mfc=fill, ms=5) if points else None
     throughput.set(xlabel="windows at a time", ylabel="windows/s", title="throughput")
-    roofline.set(xlabel="operations per byte of weights", ylabel="GFLOP/s", title=f"roofline; peak {peak:.0f} GFLOP/s")
+    roofline.set(
+        xlabel="operations per byte of weights", ylabel="GFLOP/s", title=f"roofline; at most {peak:.0f} GFLOP/s"
+    )
     batches = sorted({row["batch"] for row in rows})
     throughput.set_xscale("log", base=2)
     throughput.set_xticks(batches, [str(batch) for batch in batches])

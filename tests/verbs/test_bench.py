@@ -40,6 +40,7 @@ def test_json_has_the_keys_that_outside_checks_read(results):
     assert results["decode"]["parts"] == ["bass", "drums"]
     before, after = results["peak_gflops_before_and_after"]
     assert min(before, after) <= results["peak_gflops"] <= max(before, after)
+    assert results["multiply_add_gflops"] >= results["peak_gflops"]
 
 
 @pytest.mark.slow
