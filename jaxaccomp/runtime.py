@@ -93,7 +93,7 @@ def use_device_for_each_core() -> None:
     if VIRTUAL_DEVICES in os.environ.get("XLA_FLAGS", ""):
         return
     with contextlib.suppress(RuntimeError):  # JAX has started
-        jax.config.update("jax_num_cpu_devices", min(_cores(), MOST_DEVICES))
+        jax.config.update("jax_num_cpu_devices", min(cores(), MOST_DEVICES))
 
 
 def restart_with_device_for_each_core(batch_size: int) -> None:
@@ -111,7 +111,7 @@ def restart_with_device_for_each_core(batch_size: int) -> None:
 
     if jax.default_backend() != "cpu":
         return
-    devices = max(count for count in range(1, min(_cores(), MOST_DEVICES) + 1) if batch_size % count == 0)
+    devices = max(count for count in range(1, min(cores(), MOST_DEVICES) + 1) if batch_size % count == 0)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --{VIRTUAL_DEVICES}={devices}".strip()
     environment = {**HUGE_PAGES, **os.environ, "XLA_FLAGS": flags}
     os.execve(sys.executable, sys.orig_argv, environment)
@@ -152,5 +152,6 @@ def _raised_in(error: BaseException) -> str:
     return frames[-1].filename if frames else ""
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

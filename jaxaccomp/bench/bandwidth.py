@@ -6,7 +6,6 @@ summed.
 """
 
 import functools
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxaccomp import machine_code
+from jaxaccomp import machine_code, runtime
 from jaxaccomp.bench.timing import measure
 
 READ_BYTES = {"cpu": 2**27, "gpu": 2**32, "tpu": 2**30}
@@ -30,7 +29,7 @@ def memory_gb_per_s(*, size_bytes: int | None = None, repeats: int = 5, patience
     """Bandwidth of reading from memory, in GB/s, of all cores or of one device: the fastest of several readings."""
     size_bytes = size_bytes or READ_BYTES.get(jax.default_backend(), 2**27)
     if jax.default_backend() == "cpu":
-        return _cores_gb_per_s(size_bytes // _cores(), passes=1, repeats=repeats, patience_s=patience_s)
+        return _cores_gb_per_s(size_bytes // runtime.cores(), passes=1, repeats=repeats, patience_s=patience_s)
     source, add = jnp.zeros(size_bytes // 4, jnp.float32), jax.jit(jnp.sum)
     return source.nbytes / measure(lambda: add(source), repeats=repeats, patience_s=patience_s).fastest_s / 1e9
 
@@ -44,7 +43,7 @@ def cache_gb_per_s(*, repeats: int = 5, patience_s: float = 0.0) -> float:
 
 
 def _cores_gb_per_s(size_bytes: int, passes: int, repeats: int, patience_s: float) -> float:
-    arrays, read = [np.ones(size_bytes // 8, np.int64) for _ in range(_cores())], _compiled()
+    arrays, read = [np.ones(size_bytes // 8, np.int64) for _ in range(runtime.cores())], _compiled()
     with ThreadPoolExecutor(len(arrays)) as pool:
         timing = measure(
             lambda: np.array(list(pool.map(lambda array: read(array, passes), arrays))),
@@ -52,10 +51,6 @@ def _cores_gb_per_s(size_bytes: int, passes: int, repeats: int, patience_s: floa
             patience_s=patience_s,
         )
     return passes * sum(array.nbytes for array in arrays) / timing.fastest_s / 1e9
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _sum(values: np.ndarray, passes: int) -> int | np.integer:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxaccomp
+from jaxaccomp import runtime
 from jaxaccomp.bench.timing import measure
 
 PEAK_SIZE = {"cpu": 4096, "gpu": 8192, "tpu": 8192}
@@ -66,10 +67,9 @@ def peak_memory_bytes() -> int:
 def describe() -> dict[str, Any]:
     """What the figures were taken on: processor, devices, versions."""
     device = jax.local_devices()[0]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
-        "cores": cores,
+        "cores": runtime.cores(),
         "backend": jax.default_backend(),
         "device": device.device_kind,
         "devices": jax.local_device_count(),

@@ -137,7 +137,6 @@ def _boundary_costs(attempts: Attempts, form: sections.Form, fills: str) -> Floa
     if drums_ANL is not None:
         struck_ANST = tokens.bars(drums_ANL > 0)
         inside_AN = groove_change(struck_ANST[:, :, :-1], struck_ANST[:, :, 1:]).mean(2)
-    if drums_ANL is not None:
         first_NAT = np.moveaxis(struck_ANST[:, 1:, 0], 0, 1)[:, None]
         across = [
             groove_change(np.moveaxis(struck_ANST[:, :-1, bar], 0, 1)[:, :, None], first_NAT) for bar in last_bars

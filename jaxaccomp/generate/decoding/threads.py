@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from jaxaccomp import runtime
+
 
 def count() -> int:
     """How many there are, the one that asks included."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return runtime.cores()
 
 
 def share(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> None:
